@@ -1,0 +1,164 @@
+//! The ancestor's C-style calls on a state: blocks without layouts.
+//!
+//! A block made here is freed here: what it is stands in its slab's descriptor, its tag, or its mapping's header.
+
+#![expect(unsafe_code, reason = "takes back raw blocks without their layouts")]
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use crate::heap::{MallocState, Mode, Route, whole_block};
+use crate::mapping;
+use crate::os::PageSource;
+use crate::primitives::abort::corruption;
+use crate::segment::{SegmentKind, SegmentRef};
+use crate::slab::{BLOCK_ALIGN, class_of};
+
+/// Where a request by size alone is heading; `None` for sizes that no layout has. Zero bytes get a real block.
+fn layout_for(size: usize, align: usize) -> Option<Layout> {
+    Layout::from_size_align(size.max(1), align.max(BLOCK_ALIGN)).ok()
+}
+
+impl<M: Mode, S: PageSource> MallocState<M, S> {
+    /// A block of at least `size` bytes, aligned to 16; 16 bytes for 0.
+    ///
+    /// ```
+    /// let heap = mallocstate::MallocState::new();
+    /// let block = heap.malloc(100).unwrap();
+    /// // SAFETY: the block is of this heap, and in use.
+    /// assert_eq!(unsafe { heap.usable_size(block) }, 112);
+    /// // SAFETY: as above.
+    /// unsafe { heap.free(block) };
+    /// ```
+    pub fn malloc(&self, size: usize) -> Option<NonNull<u8>> {
+        self.allocate_block(layout_for(size, BLOCK_ALIGN)?).map(NonNull::cast)
+    }
+
+    /// A zeroed block for `count` elements of `size` bytes; `None` also where the product overflows.
+    ///
+    /// ```
+    /// let heap = mallocstate::MallocState::new();
+    /// assert!(heap.calloc(usize::MAX / 2, 3).is_none());
+    /// let block = heap.calloc(10, 10).unwrap();
+    /// // SAFETY: the block has 100 bytes.
+    /// assert_eq!(unsafe { block.add(99).read() }, 0);
+    /// ```
+    pub fn calloc(&self, count: usize, size: usize) -> Option<NonNull<u8>> {
+        self.allocate_zeroed_block(layout_for(count.checked_mul(size)?, BLOCK_ALIGN)?).map(NonNull::cast)
+    }
+
+    /// A block of at least `size` bytes at a multiple of `align`; `None` also where `align` is no power of two.
+    pub fn aligned_alloc(&self, align: usize, size: usize) -> Option<NonNull<u8>> {
+        self.allocate_block(layout_for(size, align).filter(|_| align.is_power_of_two())?).map(NonNull::cast)
+    }
+
+    /// As [`aligned_alloc`](Self::aligned_alloc), with POSIX's bound: `align` is a power of two and a multiple of the
+    /// size of a pointer.
+    ///
+    /// ```
+    /// let heap = mallocstate::MallocState::new();
+    /// assert!(heap.posix_memalign(24, 100).is_none());
+    /// assert!(heap.posix_memalign(2, 100).is_none());
+    /// assert_eq!(heap.posix_memalign(4096, 100).unwrap().addr().get() % 4096, 0);
+    /// ```
+    pub fn posix_memalign(&self, align: usize, size: usize) -> Option<NonNull<u8>> {
+        if align % size_of::<usize>() == 0 { self.aligned_alloc(align, size) } else { None }
+    }
+
+    /// Takes a block back.
+    ///
+    /// # Safety
+    ///
+    /// The block was made by one of this heap's C-style calls, and is in use; the caller gives it up.
+    pub unsafe fn free(&self, block: NonNull<u8>) {
+        // SAFETY: the caller owns the block.
+        let route = unsafe { self.route_of(block) };
+        // SAFETY: the caller gives the block up.
+        unsafe { self.free_by_route(block, route) }
+    }
+
+    /// Bytes of a block that may be used, at least what was asked for.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the start of a block of this heap, and in use.
+    pub unsafe fn usable_size(&self, block: NonNull<u8>) -> usize {
+        // SAFETY: the caller owns the block.
+        match unsafe { self.route_of(block) } {
+            Route::Small(class) | Route::Medium(class) => class.size(),
+            // SAFETY: as above.
+            Route::Direct => unsafe { crate::coalesce::payload_of(whole_block(block), S::SEGMENT_SIZE) },
+            // SAFETY: as above.
+            Route::Mapping => unsafe { mapping::len_of(whole_block(block), S::SEGMENT_SIZE) },
+        }
+    }
+
+    /// A layout that leads to the block's route.
+    ///
+    /// # Safety
+    ///
+    /// As for [`usable_size`](Self::usable_size).
+    unsafe fn layout_of(&self, block: NonNull<u8>) -> Option<Layout> {
+        // SAFETY: the caller owns the block.
+        let size = unsafe { self.usable_size(block) };
+        // SAFETY: as above.
+        let align = match unsafe { self.route_of(block) } {
+            Route::Direct => BLOCK_ALIGN * 2,
+            _ => BLOCK_ALIGN,
+        };
+        Layout::from_size_align(size, align).ok()
+    }
+
+    /// A block of at least `size` bytes with the contents of the old one, as far as both go. `None` leaves the old block
+    /// as it was. The new block is aligned to 16.
+    ///
+    /// # Safety
+    ///
+    /// The block was made by one of this heap's C-style calls, and is in use. On success it is given up.
+    pub unsafe fn realloc(&self, block: NonNull<u8>, size: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the caller owns the block.
+        let old = unsafe { self.layout_of(block) }?;
+        // SAFETY: as above; the layout leads to the block's route.
+        unsafe { self.resize_block(block, old, layout_for(size, BLOCK_ALIGN)?) }.map(NonNull::cast)
+    }
+
+    /// Whether the block now has at least `size` bytes, without moving.
+    ///
+    /// # Safety
+    ///
+    /// The block was made by one of this heap's C-style calls, and is in use.
+    pub unsafe fn realloc_in_place(&self, block: NonNull<u8>, size: usize) -> bool {
+        // SAFETY: the caller owns the block.
+        let Some(old) = (unsafe { self.layout_of(block) }) else { return false };
+        let Some(new) = layout_for(size, old.align()) else { return false };
+        // SAFETY: as above; the layout leads to the block's route.
+        size <= old.size() || unsafe { self.resize_in_place(block, old, new, false) }.is_some()
+    }
+
+    /// The route by which a block came, from what stands beside it.
+    ///
+    /// # Safety
+    ///
+    /// `block` is the start of a block of this heap, and in use.
+    unsafe fn route_of(&self, block: NonNull<u8>) -> Route {
+        let address = block.addr().get();
+        // SAFETY: the caller owns the block.
+        let segment = unsafe { SegmentRef::of_block(address, S::SEGMENT_SIZE) };
+        if !self.core().is_some_and(|core| segment.is_live(core.owner, segment.kind())) {
+            corruption("block is not of this heap", block.as_ptr());
+        }
+        match segment.kind() {
+            // SAFETY: as above, and the segment is of the slab kind.
+            SegmentKind::Slab => match unsafe { class_of::<S>(address) } {
+                Some(class) => Route::Small(class),
+                None => corruption("block is in no slab", block.as_ptr()),
+            },
+            // SAFETY: as above, and the segment is a coalescing one.
+            SegmentKind::Coalescing => match unsafe { self.medium_class_of(whole_block(block)) } {
+                Some(class) => Route::Medium(class),
+                None => Route::Direct,
+            },
+            SegmentKind::Mapping => Route::Mapping,
+        }
+    }
+}

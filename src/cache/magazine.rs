@@ -1,0 +1,286 @@
+//! One class of a thread cache: the loaded and the previous magazine, and a bump range.
+//!
+//! ```text
+//! allocate ◄── loaded ◄── previous ◄── depot ◄── bitmaps ◄── bump range ◄── portion, slab
+//! free     ──► loaded ──► previous ──► depot ──► bitmaps
+//! ```
+//!
+//! The two magazines are Bonwick & Adams 2001: a lock is taken once for at least `capacity` operations, since `previous`
+//! is always full or empty.
+//!
+//! # Invariants
+//!
+//! - All zero is the empty state. `loaded` has `capacity - room` blocks, `previous` none or `capacity`.
+//! - `bump` is null, or the cache cuts a slab; `bump_left` is a multiple of the block size, and the range ends at
+//!   `bump + bump_left`.
+//! - Only the thread that leases the cache's slot, or the holder of an exclusive borrow of the heap, writes; the atomics
+//!   are for those who count.
+
+#![expect(unsafe_code, reason = "the magazines are threaded through free blocks")]
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, Ordering::Relaxed};
+
+use crate::os::PageSource;
+use crate::os::lock::{Locked, RawLock};
+use crate::primitives::abort::corruption;
+use crate::segment::Refusal;
+use crate::slab::{Block, Magazine, Refill, SizeClass, SlabContext, SlabRoot};
+
+/// The cached blocks of one class.
+#[repr(C)]
+pub(crate) struct Magazines {
+    loaded: Cell<*mut u8>,
+    bump: Cell<*mut u8>,
+    bump_left: AtomicU32,
+    room: AtomicU16,
+    capacity: AtomicU16,
+    previous: AtomicPtr<u8>,
+}
+
+/// A block that a cache has handed out.
+pub(crate) struct Popped {
+    pub(crate) block: NonNull<u8>,
+    /// It came from the bump range.
+    pub(crate) bumped: bool,
+}
+
+impl Magazines {
+    /// A block of `size` bytes from the loaded magazine, else from the bump range.
+    #[inline(always)]
+    pub(crate) fn pop(&self, size: usize) -> Option<Popped> {
+        if let Some(block) = NonNull::new(self.loaded.get()) {
+            // SAFETY: a free block starts with the link to the next one.
+            self.loaded.set(unsafe { block.cast::<*mut u8>().read() });
+            self.room.store(self.room.load(Relaxed) + 1, Relaxed);
+            return Some(Popped { block, bumped: false });
+        }
+        let left = self.bump_left.load(Relaxed);
+        if left != 0 {
+            self.bump_left.store(left - size as u32, Relaxed);
+            let start = self.bump.get();
+            self.bump.set(start.wrapping_add(size));
+            // SAFETY: while something is left, `bump` points to it.
+            return Some(Popped { block: unsafe { NonNull::new_unchecked(start) }, bumped: true });
+        }
+        None
+    }
+
+    /// Puts a block on the loaded magazine; hands it back where that is full.
+    #[inline(always)]
+    pub(crate) fn push(&self, block: Block) -> Result<(), Block> {
+        let room = self.room.load(Relaxed);
+        if room == 0 {
+            return Err(block);
+        }
+        let (block, head) = (block.into_raw(), self.loaded.get());
+        if block.as_ptr() == head {
+            corruption("block freed twice", head);
+        }
+        // SAFETY: the block is free, and has room for the link.
+        unsafe { block.cast::<*mut u8>().write(head) };
+        self.loaded.set(block.as_ptr());
+        self.room.store(room - 1, Relaxed);
+        Ok(())
+    }
+
+    fn loaded_len(&self) -> usize {
+        usize::from(self.capacity.load(Relaxed) - self.room.load(Relaxed))
+    }
+
+    /// Takes the loaded magazine out.
+    fn take_loaded(&self) -> Magazine {
+        let len = self.loaded_len();
+        self.room.store(self.capacity.load(Relaxed), Relaxed);
+        // SAFETY: by the first invariant, `loaded` starts a list of that length, which is no longer the cache's.
+        unsafe { Magazine::from_raw(self.loaded.replace(ptr::null_mut()), len) }
+    }
+
+    /// Takes the previous magazine out, where there is one.
+    fn take_previous(&self) -> Option<Magazine> {
+        let head = NonNull::new(self.previous.load(Relaxed))?;
+        self.previous.store(ptr::null_mut(), Relaxed);
+        // SAFETY: by the first invariant, a previous magazine is full.
+        Some(unsafe { Magazine::from_raw(head.as_ptr(), usize::from(self.capacity.load(Relaxed))) })
+    }
+
+    /// Loads a magazine of at most `capacity` blocks where none is loaded.
+    fn load(&self, magazine: Magazine) {
+        self.room.store(self.capacity.load(Relaxed) - magazine.len() as u16, Relaxed);
+        self.loaded.set(magazine.into_raw());
+    }
+
+    /// Sets how many blocks a magazine may have, where there are none.
+    fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity as u16, Relaxed);
+        self.room.store(capacity as u16, Relaxed);
+    }
+
+    fn bump_end(&self) -> Option<usize> {
+        let bump = NonNull::new(self.bump.get())?;
+        Some(bump.addr().get() + self.bump_left.load(Relaxed) as usize)
+    }
+
+    /// A block for a class whose loaded magazine and bump range are empty; says also whether it is all zero.
+    pub(crate) fn refill<S: PageSource, L: RawLock>(
+        &self,
+        root: &Locked<L, SlabRoot>,
+        context: &SlabContext<'_, S, L>,
+        class: SizeClass,
+    ) -> Result<(NonNull<u8>, bool), Refusal> {
+        if let Some(previous) = self.take_previous() {
+            self.load(previous);
+        } else {
+            let capacity = class.magazine_capacity(context.supply.account.limit());
+            self.set_capacity(capacity);
+            match root.lock().refill(context, class, capacity, self.bump_end())? {
+                // A full magazine of the depot may be of a time with another capacity.
+                Refill::Magazine(mut magazine) => {
+                    let block = magazine.pop().map(Block::into_raw);
+                    let rest = self.load_within_capacity(magazine);
+                    if rest.len() > 0 {
+                        root.lock().return_blocks(context, class, rest);
+                    }
+                    return block.map(|block| (block, false)).ok_or(Refusal::Source);
+                }
+                Refill::Range(range) => {
+                    self.bump.set(range.start.as_ptr());
+                    self.bump_left.store(range.len as u32, Relaxed);
+                    let popped = self.pop(class.size()).ok_or(Refusal::Source)?;
+                    return Ok((popped.block, range.zeroed));
+                }
+            }
+        }
+        self.pop(class.size()).map(|popped| (popped.block, false)).ok_or(Refusal::Source)
+    }
+
+    /// Loads as many blocks as there is room for, and hands the others back.
+    fn load_within_capacity(&self, mut magazine: Magazine) -> Magazine {
+        let mut rest = Magazine::empty();
+        while magazine.len() > usize::from(self.capacity.load(Relaxed)) {
+            match magazine.pop() {
+                Some(block) => rest.push(block),
+                None => break,
+            }
+        }
+        self.load(magazine);
+        rest
+    }
+
+    /// Takes a block for which the loaded magazine has no room: the previous one moves on to the root, the loaded one
+    /// becomes the previous. Classes without magazines give the block straight back to its slab.
+    pub(crate) fn overflow<S: PageSource, L: RawLock>(
+        &self,
+        root: &Locked<L, SlabRoot>,
+        context: &SlabContext<'_, S, L>,
+        class: SizeClass,
+        block: Block,
+    ) {
+        if self.capacity.load(Relaxed) == 0 {
+            self.set_capacity(class.magazine_capacity(context.supply.account.limit()));
+        } else {
+            if block.addr() == self.loaded.get().addr() {
+                corruption("block freed twice", block.into_raw().as_ptr());
+            }
+            if let Some(previous) = self.take_previous() {
+                root.lock().take_magazine(context, class, previous);
+            }
+            self.previous.store(self.take_loaded().into_raw(), Relaxed);
+        }
+        if let Err(block) = self.push(block) {
+            return_one(root, context, class, block);
+        }
+    }
+
+    /// Gives every block back to its slab; the answer is how many there were, those of the bump range included.
+    pub(crate) fn flush<S: PageSource, L: RawLock>(
+        &self,
+        root: &Locked<L, SlabRoot>,
+        context: &SlabContext<'_, S, L>,
+        class: SizeClass,
+    ) -> usize {
+        let (cached, range) = (self.cached(), self.bump_end());
+        let left = self.bump_left.load(Relaxed) as usize;
+        if cached > 0 || range.is_some() {
+            let mut root = root.lock();
+            for magazine in [Some(self.take_loaded()), self.take_previous()].into_iter().flatten() {
+                root.return_blocks(context, class, magazine);
+            }
+            if let Some(end) = range {
+                root.return_range(context, end - left, end);
+            }
+        }
+        self.forget();
+        cached + left / class.size().max(1)
+    }
+
+    /// Forgets all blocks: their slabs are gone, or have them back.
+    pub(crate) fn forget(&self) {
+        self.loaded.set(ptr::null_mut());
+        self.previous.store(ptr::null_mut(), Relaxed);
+        self.bump.set(ptr::null_mut());
+        self.bump_left.store(0, Relaxed);
+        self.set_capacity(0);
+    }
+
+    /// Blocks in the two magazines.
+    pub(crate) fn cached(&self) -> usize {
+        let capacity = self.capacity.load(Relaxed);
+        let loaded = capacity.saturating_sub(self.room.load(Relaxed));
+        usize::from(loaded + if self.previous.load(Relaxed).is_null() { 0 } else { capacity })
+    }
+
+    /// Bytes left in the bump range.
+    pub(crate) fn bump_left(&self) -> usize {
+        self.bump_left.load(Relaxed) as usize
+    }
+
+    /// The addresses of all cached blocks, for those who check them; the caller leases the cache.
+    pub(crate) fn for_each_cached(&self, mut visit: impl FnMut(usize)) {
+        let lists =
+            [(self.loaded.get(), self.loaded_len()), (self.previous.load(Relaxed), self.cached() - self.loaded_len())];
+        for (mut block, len) in lists {
+            for _ in 0..len {
+                visit(block.addr());
+                // SAFETY: by the first invariant, the list has `len` blocks, each of which starts with a link.
+                block = unsafe { block.cast::<*mut u8>().read() };
+            }
+        }
+    }
+}
+
+/// A block for a thread that has no cache.
+pub(crate) fn take_one<S: PageSource, L: RawLock>(
+    root: &Locked<L, SlabRoot>,
+    context: &SlabContext<'_, S, L>,
+    class: SizeClass,
+) -> Result<NonNull<u8>, Refusal> {
+    let mut root = root.lock();
+    match root.refill(context, class, 1, None)? {
+        Refill::Magazine(mut magazine) => {
+            let block = magazine.pop().map(Block::into_raw);
+            if magazine.len() > 0 {
+                root.return_blocks(context, class, magazine);
+            }
+            block.ok_or(Refusal::Source)
+        }
+        Refill::Range(range) => {
+            let start = range.start.addr().get();
+            root.return_range(context, start + class.size(), start + range.len);
+            Ok(range.start)
+        }
+    }
+}
+
+/// Takes a block back from a thread that has no cache, or into a class without magazines.
+pub(crate) fn return_one<S: PageSource, L: RawLock>(
+    root: &Locked<L, SlabRoot>,
+    context: &SlabContext<'_, S, L>,
+    class: SizeClass,
+    block: Block,
+) {
+    let mut magazine = Magazine::empty();
+    magazine.push(block);
+    root.lock().return_blocks(context, class, magazine);
+}

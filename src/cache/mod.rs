@@ -1,0 +1,11 @@
+//! What a thread owns of a heap: its slot, and the cache of free blocks that the slot stands for.
+
+mod magazine;
+mod medium;
+#[cfg(feature = "std")]
+pub(crate) mod slot;
+mod thread_cache;
+
+pub(crate) use magazine::{return_one, take_one};
+pub(crate) use medium::{MEDIUM_CLASSES, MediumCache};
+pub(crate) use thread_cache::{CachePtr, ThreadCache};

@@ -1,0 +1,86 @@
+//! A root's free blocks, in bins by payload length. Everything is O(1).
+//!
+//! # Invariants
+//!
+//! - Every free block of the root's ordinary segments is in the bin of its payload length, and nothing else is.
+//! - `map` says which heads are there.
+//! - `a.next == b` exactly when `b.prev == a`; a head has no `prev`.
+
+use super::bin_index::{BINS, BinIndex, BinMap};
+use super::block::{BLOCK_HEADER, Block};
+use crate::primitives::abort::corruption;
+
+/// The bins.
+pub(super) struct Bins {
+    map: BinMap,
+    heads: [Option<Block>; BINS],
+}
+
+/// The bin of a free block.
+fn bin_of(block: Block) -> BinIndex {
+    match BinIndex::of(block.tag().len().wrapping_sub(BLOCK_HEADER)) {
+        Some(bin) => bin,
+        None => corruption("the boundary tag of a free block was overwritten", block.payload().as_ptr()),
+    }
+}
+
+impl Bins {
+    pub(super) const fn new() -> Self {
+        Self { map: BinMap::new(), heads: [None; BINS] }
+    }
+
+    /// Puts a free block in its bin; it goes first, being the warmest.
+    pub(super) fn insert(&mut self, block: Block) {
+        let bin = bin_of(block);
+        let head = self.heads[bin.get()].replace(block);
+        block.links().prev.set(None);
+        block.links().next.set(head);
+        match head {
+            Some(head) => head.links().prev.set(Some(block)),
+            None => self.map.set(bin),
+        }
+    }
+
+    /// Takes a free block out of its bin.
+    pub(super) fn remove(&mut self, block: Block) {
+        let links = block.links();
+        let (next, prev) = (links.next.get(), links.prev.get());
+        if let Some(next) = next {
+            next.links().prev.set(prev);
+        }
+        if let Some(prev) = prev {
+            return prev.links().next.set(next);
+        }
+        let bin = bin_of(block);
+        self.heads[bin.get()] = next;
+        if next.is_none() {
+            self.map.clear(bin);
+        }
+    }
+
+    /// The first block in the bin of this very payload length: it may be shorter or longer.
+    pub(super) fn near(&self, payload: usize) -> Option<Block> {
+        self.heads[BinIndex::of(payload)?.get()]
+    }
+
+    /// A block with at least this payload length, from the lowest bin that has only such.
+    pub(super) fn at_least(&self, payload: usize) -> Option<Block> {
+        let bin = self.map.first_from(BinIndex::serving(payload)?)?;
+        self.heads[bin.get()]
+    }
+
+    /// The blocks of a bin.
+    pub(super) fn members(&self, bin: BinIndex) -> impl Iterator<Item = Block> {
+        core::iter::successors(self.heads[bin.get()], |block| block.links().next.get())
+    }
+
+    /// Every free block.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Block> {
+        BinIndex::all().filter(|&bin| self.map.contains(bin)).flat_map(|bin| self.members(bin))
+    }
+
+    /// Whether map and heads agree.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.map.is_consistent() && BinIndex::all().all(|bin| self.map.contains(bin) == self.heads[bin.get()].is_some())
+    }
+}

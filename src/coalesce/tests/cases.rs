@@ -1,0 +1,174 @@
+//! What single calls do, and leave undone.
+
+#![expect(unsafe_code, reason = "plays the part of users")]
+
+use std::vec::Vec;
+
+use super::super::block::BLOCK_HEADER;
+use super::super::boundary_tag::BoundaryTag;
+use super::super::root::{CoalescingRoot, MediumBlock};
+use super::super::segment::{CoalescingSegment, FIRST_BLOCK, OVERHEAD};
+use super::{Heap, Live, region};
+use crate::os::testing::{Call, TestPages};
+use crate::os::{MIN_SEGMENT_SIZE, PageSource, SystemPages};
+use crate::primitives::address::is_aligned;
+use crate::segment::{Refusal, ReleasePolicy, SegmentRef};
+
+#[test]
+fn a_leading_fragment_serves_the_next_request() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let aligned = heap.allocate(&mut root, 40_000, 1 << 20).unwrap();
+    let base = aligned.ptr.addr().get() & !(SystemPages::SEGMENT_SIZE - 1);
+    let front = heap.allocate(&mut root, (1 << 20) - 100_000, 16).unwrap();
+    assert_eq!(front.ptr.addr().get(), base + FIRST_BLOCK + BLOCK_HEADER);
+    assert_eq!(heap.source.outstanding_ranges(), 1);
+    heap.check(&root);
+}
+
+#[test]
+fn growth_takes_what_is_asked_and_leaves_the_rest_free() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let first = heap.allocate(&mut root, 40_000, 16).unwrap();
+    let second = heap.allocate(&mut root, 200_000, 16).unwrap();
+    let third = heap.allocate(&mut root, 40_000, 16).unwrap();
+    // SAFETY: the block is live.
+    assert!(!unsafe { root.grow_in_place(&heap.supply(), first.ptr, 40_001) });
+    heap.free(&mut root, second.ptr);
+    // SAFETY: the block is live.
+    assert!(unsafe { root.grow_in_place(&heap.supply(), first.ptr, 50_000) });
+    assert_eq!(root.out(), (2, 50_000 + third.payload));
+    heap.check(&root);
+    let rest = 40_000 + BLOCK_HEADER + 200_000 - 50_000 - BLOCK_HEADER;
+    let between = heap.allocate(&mut root, rest, 16).unwrap();
+    assert!(between.ptr > first.ptr && between.ptr < third.ptr);
+    heap.check(&root);
+}
+
+#[test]
+fn the_limit_refuses_before_anything_changes() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    heap.account.set_limit(100_000);
+    let block = heap.allocate(&mut root, 60_000, 16).unwrap();
+    let (committed, calls) = (heap.account.committed(), heap.source.calls());
+    assert_eq!(heap.allocate(&mut root, 60_000, 16).unwrap_err(), Refusal::Limit);
+    // SAFETY: the block is live.
+    assert!(!unsafe { root.grow_in_place(&heap.supply(), block.ptr, 99_990) });
+    assert_eq!((heap.account.committed(), heap.source.calls()), (committed, calls));
+    assert_eq!(committed, OVERHEAD + BLOCK_HEADER + 60_000);
+}
+
+#[test]
+fn empty_segments_leave_by_the_policy() {
+    let mut heap = Heap::new(TestPages::new());
+    heap.options.policy = ReleasePolicy { interval: 3, batch: 2 };
+    let mut root = CoalescingRoot::new(0);
+    let blocks: Vec<MediumBlock> = (0..4).map(|_| heap.allocate(&mut root, 3 << 20, 16).unwrap()).collect();
+    let mapped: Vec<usize> = blocks
+        .into_iter()
+        .map(|block| {
+            heap.free(&mut root, block.ptr);
+            heap.check(&root);
+            heap.source.outstanding_ranges()
+        })
+        .collect();
+    assert_eq!(mapped, [4, 4, 2, 2]);
+    assert_eq!(heap.source.calls_of(Call::Discard), 1);
+}
+
+#[test]
+fn requests_beyond_a_segment_get_one_of_their_own() {
+    let heap = Heap::new(TestPages::over(region(8 << 20)));
+    let mut root = CoalescingRoot::new(0);
+    let large = heap.allocate(&mut root, 3 * MIN_SEGMENT_SIZE, 64).unwrap();
+    assert_eq!(large.payload, 3 * MIN_SEGMENT_SIZE);
+    let aligned = heap.allocate(&mut root, 100_000, 4 * MIN_SEGMENT_SIZE).unwrap();
+    assert!(is_aligned(aligned.ptr.addr().get(), 4 * MIN_SEGMENT_SIZE));
+    heap.check(&root);
+    assert_eq!(heap.free(&mut root, large.ptr), large.payload);
+    heap.source.refuse_call_once_after(Call::Unmap, 0);
+    heap.free(&mut root, aligned.ptr);
+    assert_eq!(heap.source.outstanding_ranges(), 1);
+    heap.check(&root);
+    let again = heap.allocate(&mut root, 90_000, 4 * MIN_SEGMENT_SIZE).unwrap();
+    assert_eq!((again.ptr, heap.source.outstanding_ranges()), (aligned.ptr, 1));
+    heap.free(&mut root, again.ptr);
+    assert_eq!((heap.source.outstanding_ranges(), heap.account.committed()), (0, 0));
+    for (payload, align) in [(isize::MAX as usize, 16), (usize::MAX, 1), (1 << 20, 1 << (isize::BITS - 2))] {
+        assert_eq!(heap.allocate(&mut root, payload, align).unwrap_err(), Refusal::Size);
+    }
+}
+
+#[test]
+fn damage_is_noticed_when_a_block_comes_back() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let blocks: Vec<Live> = (0..4)
+        .map(|_| heap.allocate(&mut root, 40_000, 16).unwrap())
+        .map(|block| Live { ptr: block.ptr, payload: block.payload, fill: 0, direct: false })
+        .collect();
+    // SAFETY: the block is live.
+    let segment = unsafe { SegmentRef::of_block(blocks[0].ptr.addr().get(), SystemPages::SEGMENT_SIZE) };
+    // SAFETY: it is a segment of the root.
+    let segment = unsafe { CoalescingSegment::new(segment) };
+    let offset = |live: &Live| live.ptr.addr().get() - segment.common().addr();
+    let is_sound = |live: &Live| segment.allocated_at(offset(live)).is_ok();
+    assert!(blocks.iter().all(is_sound));
+    for wrong in [0, 8, 16, FIRST_BLOCK, offset(&blocks[1]) + 8, offset(&blocks[1]) + 16, SystemPages::SEGMENT_SIZE] {
+        assert!(segment.allocated_at(wrong).is_err());
+    }
+    // An overflow by one word changes the right neighbour's mirror.
+    let mirror = blocks[1].byte(blocks[1].payload).cast::<usize>();
+    for damage in [0, 1, 7, usize::MAX, 0x6161_6161] {
+        // SAFETY: the word belongs to the root, which is not called meanwhile.
+        let before = unsafe { mirror.replace(damage) };
+        assert!(!is_sound(&blocks[1]) && is_sound(&blocks[0]));
+        // SAFETY: as above.
+        unsafe { mirror.write(before) };
+    }
+    let stale = [heap.free(&mut root, blocks[1].ptr), heap.free(&mut root, blocks[2].ptr)];
+    assert_eq!(stale, [40_000; 2]);
+    assert!(!is_sound(&blocks[1]) && !is_sound(&blocks[2]));
+    assert_eq!(segment.block_at(offset(&blocks[2]) - BLOCK_HEADER).tag(), BoundaryTag::NONE);
+    assert!(is_sound(&blocks[0]) && is_sound(&blocks[3]));
+}
+
+/// Runs one ignored test of this file in a process of its own; the answer is what it says before it aborts.
+fn last_words(name: &str) -> std::string::String {
+    let program = std::env::current_exe().unwrap();
+    let name = std::format!("coalesce::tests::cases::{name}");
+    let arguments = ["--exact", &name, "--ignored", "--nocapture", "--test-threads=1"];
+    let output = std::process::Command::new(program).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    std::string::String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+#[ignore = "aborts; run by `misuse_ends_the_process`"]
+fn free_twice() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    let _other = heap.allocate(&mut root, 40_000, 16).unwrap();
+    heap.free(&mut root, block.ptr);
+    heap.free(&mut root, block.ptr);
+}
+
+#[test]
+#[ignore = "aborts; run by `misuse_ends_the_process`"]
+fn free_in_another_heap() {
+    let (heap, other) = (Heap::new(TestPages::new()), Heap::new(TestPages::new()));
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    other.free(&mut root, block.ptr);
+}
+
+#[test]
+fn misuse_ends_the_process() {
+    let twice = last_words("free_twice");
+    assert!(twice.starts_with("mallocstate: a medium block that is free already"), "{twice}");
+    let foreign = last_words("free_in_another_heap");
+    assert!(foreign.starts_with("mallocstate: not a medium block of this heap"), "{foreign}");
+}

@@ -1,0 +1,208 @@
+//! Allocation and free of any layout, and the small blocks' part of both.
+//!
+//! Allocation of a small block is a class from the layout, the thread's cache, and a pop; free is a class and a push. All
+//! else is out of line, in calls that end in `_slow`.
+
+#![expect(unsafe_code, reason = "hands out and takes back raw blocks")]
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::cache::{ThreadCache, return_one, take_one};
+use crate::heap::core::Core;
+use crate::heap::route::{Route, route};
+use crate::heap::{MallocState, Mode};
+use crate::os::PageSource;
+use crate::primitives::abort::corruption;
+use crate::segment::{Refusal, at_address};
+use crate::slab::{Block, SizeClass};
+
+/// Whether an allocation may pass the limit for a moment: a shrink that must move may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Terms {
+    WithinLimit,
+    BeyondLimit,
+}
+
+/// A well-aligned pointer to no bytes.
+#[inline(always)]
+pub(crate) fn dangling(layout: Layout) -> NonNull<[u8]> {
+    let pointer = ptr::without_provenance_mut(layout.align());
+    // SAFETY: an alignment is not zero.
+    NonNull::slice_from_raw_parts(unsafe { NonNull::new_unchecked(pointer) }, 0)
+}
+
+/// A pointer to a whole block, from one that may speak for a part of it only.
+#[inline(always)]
+pub(crate) fn whole_block(part: NonNull<u8>) -> NonNull<u8> {
+    // SAFETY: the address is that of a block, hence not null.
+    unsafe { NonNull::new_unchecked(at_address(part.addr().get())) }
+}
+
+impl<M: Mode, S: PageSource> MallocState<M, S> {
+    /// A block for the layout; its length is that of the whole block. `None` has been counted as a failure.
+    #[inline(always)]
+    pub(crate) fn allocate_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
+        match route::<S>(layout) {
+            Route::Small(class) => {
+                let popped = self.cache().and_then(|cache| cache.small(class).pop(class.size()));
+                let block = match popped {
+                    Some(popped) => popped.block,
+                    None => return self.allocate_small_slow(layout, class),
+                };
+                #[cfg(any(debug_assertions, feature = "hardened"))]
+                self.mark_allocated(block, class);
+                Some(NonNull::slice_from_raw_parts(block, class.size()))
+            }
+            Route::Medium(class) => self.allocate_medium(class),
+            Route::Direct => self.allocate_direct(layout, Terms::WithinLimit),
+            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit).map(|(block, _)| block),
+        }
+    }
+
+    /// As [`allocate_block`](Self::allocate_block), all zero.
+    #[inline]
+    pub(crate) fn allocate_zeroed_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
+        let (block, zero_from) = match route::<S>(layout) {
+            Route::Small(class) => {
+                let cache = self.cache();
+                let fresh = cache.filter(|cache| cache.is_fresh(class));
+                match fresh.and_then(|cache| cache.small(class).pop(class.size())) {
+                    Some(popped) => {
+                        #[cfg(any(debug_assertions, feature = "hardened"))]
+                        self.mark_allocated(popped.block, class);
+                        let block = NonNull::slice_from_raw_parts(popped.block, class.size());
+                        (block, if popped.bumped { 0 } else { usize::MAX })
+                    }
+                    None => (self.allocate_block(layout)?, usize::MAX),
+                }
+            }
+            Route::Medium(class) => self.allocate_medium_zeroed(class)?,
+            Route::Direct => (self.allocate_direct(layout, Terms::WithinLimit)?, usize::MAX),
+            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit)?,
+        };
+        // SAFETY: the block was just handed out.
+        unsafe { zero_up_to(block, zero_from) };
+        Some(block)
+    }
+
+    /// A block out of line, on the given terms.
+    pub(crate) fn allocate_on(&self, layout: Layout, terms: Terms) -> Option<NonNull<[u8]>> {
+        match route::<S>(layout) {
+            _ if terms == Terms::WithinLimit => self.allocate_block(layout),
+            Route::Small(class) => self.small_slow(layout, class, terms),
+            Route::Medium(class) => self.medium_slow(class, terms).map(|(block, _)| block),
+            Route::Direct => self.allocate_direct(layout, terms),
+            Route::Mapping => self.allocate_mapping(layout, terms).map(|(block, _)| block),
+        }
+    }
+
+    /// Takes a block back by its layout.
+    ///
+    /// # Safety
+    ///
+    /// The block is of this heap, in use, and the layout fits it; the caller gives it up.
+    #[inline(always)]
+    pub(crate) unsafe fn free_block(&self, ptr: NonNull<u8>, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `free_by_route`; fitting layouts have the block's route.
+        unsafe { self.free_by_route(ptr, route::<S>(layout)) }
+    }
+
+    /// Takes a block back by its route.
+    ///
+    /// # Safety
+    ///
+    /// The block is of this heap, in use, and came by this route; the caller gives it up.
+    #[inline(always)]
+    pub(crate) unsafe fn free_by_route(&self, ptr: NonNull<u8>, route: Route) {
+        match route {
+            Route::Small(class) => {
+                #[cfg(any(debug_assertions, feature = "hardened"))]
+                self.mark_freed(ptr, class);
+                // SAFETY: the caller gives the block up; the pointer speaks for all of it.
+                let block = unsafe { Block::new(whole_block(ptr)) };
+                match self.cache() {
+                    Some(cache) => {
+                        if let Err(block) = cache.small(class).push(block) {
+                            self.free_small_slow(class, block);
+                        }
+                    }
+                    None => self.free_small_slow(class, block),
+                }
+            }
+            Route::Medium(class) => self.free_medium(whole_block(ptr), class),
+            Route::Direct => self.free_direct(whole_block(ptr)),
+            Route::Mapping => self.free_mapping(whole_block(ptr)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_small_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
+        self.small_slow(layout, class, Terms::WithinLimit)
+    }
+
+    fn small_slow(&self, layout: Layout, class: SizeClass, terms: Terms) -> Option<NonNull<[u8]>> {
+        if class == SizeClass::ZERO {
+            return Some(dangling(layout));
+        }
+        let block = self.with_relief(|core| self.with_cache(core, |cache| self.refill(core, cache, class, terms)))?;
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.mark_allocated(block, class);
+        Some(NonNull::slice_from_raw_parts(block, class.size()))
+    }
+
+    fn refill(
+        &self,
+        core: &Core<M>,
+        cache: Option<&ThreadCache>,
+        class: SizeClass,
+        terms: Terms,
+    ) -> Result<NonNull<u8>, Refusal> {
+        let context = self.context_on(core, terms);
+        let root = core.root(class, &context)?;
+        let Some(cache) = cache else { return take_one(root, &context, class) };
+        // A thread beyond the inline table comes here with blocks in its cache.
+        if let Some(popped) = cache.small(class).pop(class.size()) {
+            return Ok(popped.block);
+        }
+        let (block, fresh) = cache.small(class).refill(root, &context, class)?;
+        cache.set_fresh(class, fresh);
+        Ok(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_small_slow(&self, class: SizeClass, block: Block) {
+        if class == SizeClass::ZERO {
+            return;
+        }
+        let Some(core) = self.core() else { corruption("freed block is of no heap", block.into_raw().as_ptr()) };
+        let context = self.context(core);
+        let Ok(root) = core.root(class, &context) else {
+            corruption("freed block is of a class that has none", block.into_raw().as_ptr())
+        };
+        core.returns.store(core.returns.load(Relaxed).wrapping_add(1), Relaxed);
+        self.with_cache(core, |cache| match cache {
+            None => return_one(root, &context, class, block),
+            Some(cache) => {
+                if let Err(block) = cache.small(class).push(block) {
+                    cache.small(class).overflow(root, &context, class, block);
+                }
+            }
+        });
+    }
+}
+
+/// Makes a block zero that is zero from the address `zero_from` on.
+///
+/// # Safety
+///
+/// The caller owns the block.
+pub(crate) unsafe fn zero_up_to(block: NonNull<[u8]>, zero_from: usize) {
+    let start = block.cast::<u8>();
+    let dirty = zero_from.saturating_sub(start.addr().get()).min(block.len());
+    // SAFETY: `dirty` is at most the block's length.
+    unsafe { start.write_bytes(0, dirty) };
+}

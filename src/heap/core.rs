@@ -1,0 +1,349 @@
+//! The heap's core: everything of a heap that must not move, in the header of its first segment.
+//!
+//! ```text
+//! MallocState (moves)                      first segment (stays)
+//! │ caches by slot │ core │ sums │ … │     │ headers │ Core: records, pool, roots, first cache │ slabs …
+//!                     └───────────────────────────────►
+//! ```
+//!
+//! What a small heap does not need is made when it is first used: the roots of classes above 256 bytes, the medium tier,
+//! the caches of further slots.
+
+#![expect(unsafe_code, reason = "publishes what is hosted in raw memory")]
+
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
+
+use crate::cache::{CachePtr, MEDIUM_CLASSES, ThreadCache};
+use crate::coalesce::CoalescingRoot;
+use crate::heap::mode::Mode;
+use crate::heap::mode::parts::Parts;
+use crate::mapping::MappingList;
+use crate::os::PageSource;
+use crate::os::lock::Locked;
+use crate::segment::{OwnerId, Records, Refusal};
+use crate::slab::{SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot};
+
+/// Classes whose roots are in the core: to 256 bytes.
+const NEAR_CLASSES: usize = 17;
+
+const FAR_CLASSES: usize = SMALL_CLASSES - NEAR_CLASSES;
+
+/// Coalescing roots of a heap, at most.
+pub(crate) const MAX_COALESCING_ROOTS: usize = 4;
+
+/// Chunks of caches beyond the inline table: 64, 128, 256 … slots, to 65 472 in all.
+const CHUNKS: usize = 10;
+
+/// Slots of the first chunk, and of the inline table before it.
+const FIRST_CHUNK: usize = 64;
+
+type Root<M> = Locked<<M as Parts>::Lock, SlabRoot>;
+pub(crate) type Medium<M> = Locked<<M as Parts>::Lock, CoalescingRoot>;
+
+/// Pointers to the caches of slots beyond the inline table.
+struct Chunks([AtomicPtr<CachePtr>; CHUNKS]);
+
+/// What a heap has only when it has had a medium block.
+pub(crate) struct MediumTier<M: Mode> {
+    roots: [AtomicPtr<Medium<M>>; MAX_COALESCING_ROOTS],
+    /// Blocks out of the roots: by class, then those that were asked for with an alignment of their own.
+    pub(crate) out: [AtomicUsize; MEDIUM_CLASSES],
+    pub(crate) direct_blocks: AtomicUsize,
+    pub(crate) direct_bytes: AtomicUsize,
+    /// Some root has had a segment.
+    pub(crate) has_segments: AtomicBool,
+}
+
+/// The part of a heap that other threads and segments point to.
+#[repr(C)]
+pub struct Core<M: Mode> {
+    pub(crate) owner: OwnerId,
+    pub(crate) records: Records<M::Lock>,
+    pub(crate) pool: Locked<M::Lock, SlabPool>,
+    pub(crate) mappings: Locked<M::Lock, MappingList>,
+    far_roots: AtomicPtr<[Root<M>; FAR_CLASSES]>,
+    medium: AtomicPtr<MediumTier<M>>,
+    chunks: AtomicPtr<Chunks>,
+    /// How often all caches were asked to flush.
+    pub(crate) flushes: AtomicU32,
+    /// Counts the frees that took the long way: while it stands still, nothing new can be reclaimed.
+    pub(crate) returns: AtomicUsize,
+    pub(crate) returns_at_pressure: AtomicUsize,
+    /// The next heap that fork handlers know of.
+    pub(crate) next: AtomicPtr<Core<M>>,
+    first_cache_taken: AtomicU32,
+    near_roots: [Root<M>; NEAR_CLASSES],
+    first_cache: MaybeUninit<ThreadCache>,
+}
+
+impl<M: Mode> Core<M> {
+    /// Writes a core in place.
+    ///
+    /// # Safety
+    ///
+    /// `place` is writable, aligned for a core, and nobody else's.
+    pub(crate) unsafe fn write(
+        place: NonNull<u8>,
+        owner: OwnerId,
+        records: Records<M::Lock>,
+        pool: SlabPool,
+    ) -> NonNull<Self> {
+        let core = place.cast::<Self>();
+        let value = Self {
+            owner,
+            records,
+            pool: Locked::new(pool),
+            mappings: Locked::new(MappingList::new()),
+            far_roots: AtomicPtr::new(ptr::null_mut()),
+            medium: AtomicPtr::new(ptr::null_mut()),
+            chunks: AtomicPtr::new(ptr::null_mut()),
+            flushes: AtomicU32::new(0),
+            returns: AtomicUsize::new(1),
+            returns_at_pressure: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            first_cache_taken: AtomicU32::new(0),
+            near_roots: [const { Locked::new(SlabRoot::new()) }; NEAR_CLASSES],
+            first_cache: MaybeUninit::uninit(),
+        };
+        // SAFETY: the caller says that the place is writable.
+        unsafe { core.write(value) };
+        core
+    }
+
+    /// The root of a small class, made where it is the first beyond 256 bytes.
+    pub(crate) fn root<S: PageSource>(
+        &self,
+        class: SizeClass,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<&Root<M>, Refusal> {
+        match self.near_roots.get(class.index()) {
+            Some(root) => Ok(root),
+            None => {
+                let far = self.far_roots(context)?;
+                Ok(&far[class.index() - NEAR_CLASSES])
+            }
+        }
+    }
+
+    fn far_roots<S: PageSource>(
+        &self,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<&[Root<M>; FAR_CLASSES], Refusal> {
+        self.hosted(&self.far_roots, context, |place: NonNull<[Root<M>; FAR_CLASSES]>| {
+            for class in 0..FAR_CLASSES {
+                // SAFETY: the element is within the array.
+                let root = unsafe { place.cast::<Root<M>>().add(class) };
+                // SAFETY: the place is writable and nobody else's.
+                unsafe { root.write(Locked::new(SlabRoot::new())) };
+            }
+        })
+    }
+
+    /// What `slot` points to; where that is nothing yet, it is made in the heap's own memory and published.
+    fn hosted<'a, T, S: PageSource>(
+        &'a self,
+        slot: &'a AtomicPtr<T>,
+        context: &SlabContext<'_, S, M::Lock>,
+        write: impl FnOnce(NonNull<T>),
+    ) -> Result<&'a T, Refusal> {
+        if let Some(made) = published(slot) {
+            return Ok(made);
+        }
+        M::while_making(|| {
+            let mut pool = self.pool.lock();
+            if let Some(made) = published(slot) {
+                return Ok(made);
+            }
+            let place = pool.host(&context.supply, size_of::<T>())?.cast::<T>();
+            write(place);
+            slot.store(place.as_ptr(), Release);
+            // SAFETY: it was just written, and stays until the heap goes.
+            Ok(unsafe { place.as_ref() })
+        })
+    }
+
+    /// All roots of small classes that have been made.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = (SizeClass, &Root<M>)> {
+        let far = published(&self.far_roots).into_iter().flatten();
+        let roots = self.near_roots.iter().chain(far).enumerate();
+        roots.map(|(index, root)| (SizeClass::from_index(index), root)).skip(1)
+    }
+
+    /// The medium tier, where there is one.
+    pub(crate) fn medium(&self) -> Option<&MediumTier<M>> {
+        published(&self.medium)
+    }
+
+    /// The medium tier, made where this is the first medium block.
+    pub(crate) fn medium_or_make<S: PageSource>(
+        &self,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<&MediumTier<M>, Refusal> {
+        self.hosted(&self.medium, context, |place| {
+            let tier = MediumTier {
+                roots: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_COALESCING_ROOTS],
+                out: [const { AtomicUsize::new(0) }; MEDIUM_CLASSES],
+                direct_blocks: AtomicUsize::new(0),
+                direct_bytes: AtomicUsize::new(0),
+                has_segments: AtomicBool::new(false),
+            };
+            // SAFETY: the place is writable and nobody else's.
+            unsafe { place.write(tier) };
+        })
+    }
+
+    /// A coalescing root, made where it is first used.
+    pub(crate) fn coalescing_root<'a, S: PageSource>(
+        &'a self,
+        tier: &'a MediumTier<M>,
+        index: usize,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<&'a Medium<M>, Refusal> {
+        self.hosted(&tier.roots[index], context, |place| {
+            // SAFETY: the place is writable and nobody else's.
+            unsafe { place.write(Locked::new(CoalescingRoot::new(index))) };
+        })
+    }
+
+    /// The cache of a slot beyond the inline table, where there is one.
+    pub(crate) fn far_cache(&self, slot: usize) -> Option<&CachePtr> {
+        let (chunk, index) = chunk_of(slot)?;
+        let caches = NonNull::new(published(&self.chunks)?.0.get(chunk)?.load(Acquire))?;
+        // SAFETY: the index is within the chunk's length.
+        let cache = unsafe { caches.add(index) };
+        // SAFETY: a published chunk stays until the heap goes.
+        Some(unsafe { cache.as_ref() })
+    }
+
+    /// The entry of a slot beyond the inline table, in a chunk that is made where it is first used.
+    pub(crate) fn far_cache_or_make<S: PageSource>(
+        &self,
+        slot: usize,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<&CachePtr, Refusal> {
+        let (chunk, index) = chunk_of(slot).ok_or(Refusal::Size)?;
+        let chunks = self.hosted(&self.chunks, context, |place| {
+            let chunks = Chunks([const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS]);
+            // SAFETY: the place is writable and nobody else's.
+            unsafe { place.write(chunks) };
+        })?;
+        if chunks.0[chunk].load(Acquire).is_null() {
+            let mut pool = self.pool.lock();
+            if chunks.0[chunk].load(Acquire).is_null() {
+                let len = FIRST_CHUNK << chunk;
+                let caches = pool.host(&context.supply, len * size_of::<CachePtr>())?.cast::<CachePtr>();
+                for entry in 0..len {
+                    // SAFETY: the entry is within the chunk.
+                    let entry = unsafe { caches.add(entry) };
+                    // SAFETY: the place is writable and nobody else's.
+                    unsafe { entry.write(CachePtr::null()) };
+                }
+                chunks.0[chunk].store(caches.as_ptr(), Release);
+            }
+        }
+        debug_assert!(index < FIRST_CHUNK << chunk);
+        self.far_cache(slot).ok_or(Refusal::Source)
+    }
+
+    /// A new cache, which the caller publishes: the first one is in the core.
+    pub(crate) fn make_cache<S: PageSource>(
+        &self,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<NonNull<ThreadCache>, Refusal> {
+        let taken = self.first_cache_taken.swap(1, Relaxed);
+        let place = if taken == 0 {
+            at_field(self, core::mem::offset_of!(Self, first_cache))
+        } else {
+            self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?
+        };
+        // SAFETY: the place was handed out once, to this call.
+        Ok(unsafe { ThreadCache::write(place, self.flushes.load(Relaxed)) })
+    }
+
+    /// Room for what a cache needs beside itself.
+    pub(crate) fn host<S: PageSource>(
+        &self,
+        bytes: usize,
+        context: &SlabContext<'_, S, M::Lock>,
+    ) -> Result<NonNull<u8>, Refusal> {
+        self.pool.lock().host(&context.supply, bytes)
+    }
+}
+
+impl<M: Mode> MediumTier<M> {
+    /// The coalescing root with this number, where it has been made.
+    pub(crate) fn root(&self, index: usize) -> Option<&Medium<M>> {
+        published(self.roots.get(index)?)
+    }
+
+    /// Forgets all blocks, under an exclusive borrow of the heap.
+    pub(crate) fn forget(&self) {
+        let counts = self.out.iter().chain([&self.direct_blocks, &self.direct_bytes]);
+        counts.for_each(|count| count.store(0, Relaxed));
+    }
+
+    /// All coalescing roots that have been made.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Medium<M>> {
+        self.roots.iter().filter_map(published)
+    }
+}
+
+/// A field of the core, with the provenance of the segment that the core lies in: it is written before it is shared.
+fn at_field<M: Mode>(core: &Core<M>, offset: usize) -> NonNull<u8> {
+    let address = ptr::from_ref(core).addr() + offset;
+    // SAFETY: the address is within the core.
+    unsafe { NonNull::new_unchecked(crate::segment::at_address(address)) }
+}
+
+fn published<T>(slot: &AtomicPtr<T>) -> Option<&T> {
+    // SAFETY: what is published stays until the heap goes.
+    NonNull::new(slot.load(Acquire)).map(|made| unsafe { made.as_ref() })
+}
+
+/// The chunk of a slot beyond the inline table, and its place there: chunk `k` has slots from `64 << k` on.
+fn chunk_of(slot: usize) -> Option<(usize, usize)> {
+    let chunk = (slot / FIRST_CHUNK).checked_ilog2()? as usize;
+    (chunk < CHUNKS).then(|| (chunk, slot - (FIRST_CHUNK << chunk)))
+}
+
+/// Every lock of a heap, in the order in which they are taken: for the fork handlers.
+impl<M: Mode> Core<M> {
+    /// Calls `visit` for each lock: roots, then the pool and the mappings, then the records.
+    pub(crate) fn for_each_lock(&self, mut visit: impl FnMut(&M::Lock)) {
+        self.roots().for_each(|(_, root)| visit(root.raw()));
+        if let Some(tier) = self.medium() {
+            tier.roots().for_each(|root| visit(root.raw()));
+        }
+        visit(self.mappings.raw());
+        visit(self.pool.raw());
+        visit(self.records.raw());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_beyond_the_table_has_a_place_of_its_own() {
+        let mut expected = (0, 0);
+        for slot in FIRST_CHUNK..FIRST_CHUNK << CHUNKS {
+            assert_eq!(chunk_of(slot), Some(expected));
+            expected.1 += 1;
+            if expected.1 == FIRST_CHUNK << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert_eq!(chunk_of(FIRST_CHUNK << CHUNKS), None);
+        assert_eq!(chunk_of(FIRST_CHUNK - 1), None);
+    }
+
+    #[test]
+    fn a_lock_costs_no_more_than_a_word() {
+        assert!(size_of::<crate::os::raw_locks::SystemLock>() <= size_of::<usize>());
+    }
+}

@@ -1,0 +1,112 @@
+//! What a heap does when memory is short, and what it gives back when asked.
+//!
+//! A refusal comes up through the root, whose lock is free again, to the call that the user made. There the heap gives up
+//! what it caches, one lock at a time, and the call tries once more.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::heap::core::Core;
+use crate::heap::{MallocState, Mode};
+use crate::os::PageSource;
+use crate::segment::Refusal;
+
+impl<M: Mode, S: PageSource> MallocState<M, S> {
+    /// Tries; after a refusal gives up what is cached and tries once more. `None` has been counted as a failure.
+    pub(crate) fn with_relief<T>(&self, mut attempt: impl FnMut(&Core<M>) -> Result<T, Refusal>) -> Option<T> {
+        let first = self.core_or_make().and_then(&mut attempt);
+        let outcome = first.or_else(|refusal| match self.core() {
+            Some(core) if self.relieve(core, refusal) => attempt(core),
+            _ => Err(refusal),
+        });
+        outcome.inspect_err(|&refusal| self.count_failure(refusal)).ok()
+    }
+
+    /// Gives up what is cached; false where that cannot help.
+    #[cold]
+    fn relieve(&self, core: &Core<M>, refusal: Refusal) -> bool {
+        match refusal {
+            Refusal::Size => false,
+            Refusal::Source => {
+                self.reclaim_from(core);
+                true
+            }
+            Refusal::Limit => {
+                // What the caller itself caches is looked at each time: frees do not count the short way.
+                let own = self.with_cache(core, |cache| cache.map_or(0, |cache| self.flush_cache(core, cache)));
+                let returns = core.returns.load(Relaxed);
+                if own == 0 && core.returns_at_pressure.swap(returns, Relaxed) == returns {
+                    return false;
+                }
+                self.flush_all(core);
+                self.release_empty(core);
+                core.returns_at_pressure.store(core.returns.load(Relaxed), Relaxed);
+                true
+            }
+        }
+    }
+
+    /// Flushes what can be reached: the caller's cache, those of free slots, the depots. Running threads follow.
+    fn flush_all(&self, core: &Core<M>) {
+        self.with_cache(core, |cache| cache.map(|cache| self.flush_cache(core, cache)));
+        self.flush_free_slots(core);
+        self.ask_for_flush(core);
+        let context = self.context(core);
+        for (class, root) in core.roots() {
+            root.lock().flush(&context, class);
+        }
+    }
+
+    /// Empties the depots and asks for a flush, when the limit has changed.
+    pub(crate) fn flush_depots(&self) {
+        let Some(core) = self.core() else { return };
+        self.ask_for_flush(core);
+        let context = self.context(core);
+        for (class, root) in core.roots() {
+            root.lock().flush(&context, class);
+        }
+    }
+
+    /// Releases what is empty: what it charges can be committed elsewhere.
+    fn release_empty(&self, core: &Core<M>) -> usize {
+        let supply = self.context(core).supply;
+        let mut released = core.mappings.lock().reclaim(&supply);
+        for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
+            released += root.lock().release_empty(&supply);
+        }
+        released + core.pool.lock().release_empty(&supply, usize::MAX)
+    }
+
+    fn reclaim_from(&self, core: &Core<M>) -> usize {
+        self.flush_all(core);
+        let mut context = self.context(core);
+        context.supply.to_system = true;
+        let mut reclaimed = core.mappings.lock().reclaim(&context.supply);
+        for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
+            reclaimed += root.lock().reclaim(&context.supply);
+        }
+        for (_, root) in core.roots() {
+            reclaimed += root.lock().discard(&context);
+        }
+        reclaimed + core.pool.lock().reclaim(&context.supply)
+    }
+
+    /// Gives unused memory back to the operating system, past the process's segment cache; the answer is in bytes.
+    ///
+    /// Flushes the caller's cache, those of threads that have ended, and the depots; releases empty segments and cached
+    /// mappings; discards free pages in segments that stay. Threads that run flush when they next take the long way.
+    /// With no other call running, a second call returns 0.
+    ///
+    /// ```
+    /// let heap = mallocstate::MallocState::new();
+    /// let blocks: Vec<_> = (0..100).map(|_| heap.malloc(100_000).unwrap()).collect();
+    /// for block in blocks {
+    ///     // SAFETY: each block is freed once, by the heap that it came from.
+    ///     unsafe { heap.free(block) };
+    /// }
+    /// assert!(heap.reclaim() >= 8_000_000);
+    /// assert_eq!(heap.reclaim(), 0);
+    /// ```
+    pub fn reclaim(&self) -> usize {
+        self.core().map_or(0, |core| self.reclaim_from(core))
+    }
+}

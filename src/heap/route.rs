@@ -1,0 +1,46 @@
+//! Which tier and class serve a layout: plain arithmetic, the same for every size between requested and returned.
+
+use core::alloc::Layout;
+
+use crate::os::PageSource;
+use crate::primitives::address::align_up;
+use crate::segment::Geometry;
+use crate::slab::{BLOCK_ALIGN, SizeClass};
+
+/// Where a layout's blocks come from and go to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Route {
+    /// Thread cache and slab root. The class of zero size has no blocks.
+    Small(SizeClass),
+    /// Thread cache and coalescing root.
+    Medium(SizeClass),
+    /// A coalescing root at once: the alignment is beyond what every medium block has.
+    Direct,
+    /// A segment of its own.
+    Mapping,
+}
+
+/// The route of a layout.
+///
+/// A size rounded up to its alignment is at most the largest small block exactly where both are, since all of these are
+/// powers of two or multiples of them.
+#[inline(always)]
+pub(crate) fn route<S: PageSource>(layout: Layout) -> Route {
+    // A layout's size rounded up to its alignment is at most `isize::MAX`.
+    let rounded = align_up(layout.size(), layout.align());
+    if rounded <= S::SMALL_MAX {
+        Route::Small(SizeClass::of(rounded))
+    } else if rounded > S::MEDIUM_MAX {
+        Route::Mapping
+    } else if layout.align() <= BLOCK_ALIGN {
+        Route::Medium(SizeClass::of(rounded))
+    } else {
+        Route::Direct
+    }
+}
+
+/// The number of a medium class among the medium ones.
+#[inline(always)]
+pub(crate) fn medium_index<S: PageSource>(class: SizeClass) -> usize {
+    class.index() - SizeClass::of(S::SMALL_MAX).index() - 1
+}

@@ -1,0 +1,106 @@
+//! Checks of a heap's structures against each other.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::cache::ThreadCache;
+use crate::heap::core::Core;
+use crate::heap::segments::usage;
+use crate::heap::{MallocState, Mode};
+use crate::os::PageSource;
+use crate::primitives::corruption::Corruption;
+use crate::segment::SegmentKind;
+use crate::slab::{SMALL_CLASSES, SlabSegment, class_of_slab, locate, validate_segment};
+
+impl<M: Mode, S: PageSource> MallocState<M, S> {
+    /// Checks the caller's cache, and everything that locks protect, one lock at a time. Other threads may go on.
+    ///
+    /// # Errors
+    ///
+    /// A [`Corruption`] that says what contradicts what, and where.
+    pub fn validate(&self) -> Result<(), Corruption> {
+        let Some(core) = self.core() else { return Ok(()) };
+        self.with_cache(core, |cache| cache.map_or(Ok(()), |cache| self.validate_cache(core, cache)))?;
+        for (class, root) in core.roots() {
+            root.lock().validate::<S>(class)?;
+        }
+        let supply = self.context(core).supply;
+        for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
+            root.lock().validate(&supply)?;
+        }
+        core.mappings.lock().validate(&supply)
+    }
+
+    /// Checks everything, the caches of all threads and all sums included.
+    ///
+    /// # Errors
+    ///
+    /// A [`Corruption`] that says what contradicts what, and where.
+    pub fn validate_all(&mut self) -> Result<(), Corruption> {
+        self.validate()?;
+        let Some(core) = self.core() else { return Ok(()) };
+        let mut caches = Ok(());
+        self.for_each_cache(core, |cache| {
+            if caches.is_ok() {
+                caches = self.validate_cache(core, cache);
+            }
+        });
+        caches?;
+        self.validate_sums(core)
+    }
+
+    /// Each cached block is where its class says.
+    fn validate_cache(&self, core: &Core<M>, cache: &ThreadCache) -> Result<(), Corruption> {
+        let context = self.context(core);
+        let mut checked = Ok(());
+        for (class, _) in core.roots() {
+            cache.small(class).for_each_cached(|block| {
+                if checked.is_ok() {
+                    checked = match locate(&context, block) {
+                        Ok((slab, _)) => {
+                            Corruption::unless(class_of_slab(slab) == class, "cached block is of another class", block)
+                        }
+                        Err(what) => Err(Corruption::new(what, block)),
+                    };
+                }
+            });
+        }
+        checked
+    }
+
+    /// What roots, segments and the account say of the same bytes.
+    fn validate_sums(&self, core: &Core<M>) -> Result<(), Corruption> {
+        let mut sums = [(0, 0); SMALL_CLASSES];
+        let (mut mapped, mut committed) = (0, 0);
+        let mut checked = Ok(());
+        core.records.for_each(|segment| {
+            mapped += segment.len();
+            committed += usage(segment).committed;
+            if segment.kind() == SegmentKind::Slab && segment.is_ready() && checked.is_ok() {
+                checked = validate_segment::<S>(SlabSegment::of(segment), &mut sums);
+            }
+        });
+        checked?;
+        for (class, root) in core.roots() {
+            let counts = root.lock().counts();
+            let (out, bytes) = sums[class.index()];
+            Corruption::unless(counts.out == out, "root counts other blocks than its slabs", class.size())?;
+            Corruption::unless(counts.committed == bytes, "root counts other bytes than its slabs", class.size())?;
+            sums[class.index()] = (0, 0);
+            let mut cached = counts.depot;
+            self.for_each_cache(core, |cache| {
+                cached += cache.small(class).cached() + cache.small(class).bump_left() / class.size();
+            });
+            Corruption::unless(cached <= out, "more blocks are cached than are out", class.size())?;
+        }
+        let stray = sums.iter().position(|&(out, bytes)| (out, bytes) != (0, 0));
+        Corruption::unless(stray.is_none(), "slab is of a class without a root", stray.unwrap_or(0))?;
+        if let Some(tier) = core.medium() {
+            let counted =
+                tier.out.iter().map(|out| out.load(Relaxed)).sum::<usize>() + tier.direct_blocks.load(Relaxed);
+            let out: usize = tier.roots().map(|root| root.lock().out().0).sum();
+            Corruption::unless(counted == out, "medium blocks are miscounted", counted)?;
+        }
+        Corruption::unless(mapped == self.mapped(), "segments add up to other than mapped", mapped)?;
+        Corruption::unless(committed == self.committed(), "segments add up to other than committed", committed)
+    }
+}

@@ -1,0 +1,253 @@
+//! The operating system as a page source.
+
+#![expect(unsafe_code, reason = "implements a page source")]
+
+use core::ptr::NonNull;
+
+#[cfg(feature = "std")]
+use super::native;
+#[cfg(feature = "std")]
+use super::segment_cache::{self, Spare};
+use super::source::{Discarded, MapRequest, PageError, PageSource, Pages, Release};
+#[cfg(feature = "std")]
+use super::source::{Growth, HugeAdvice};
+#[cfg(feature = "std")]
+use crate::primitives::address::{checked_align_up, is_aligned};
+
+/// The operating system's pages.
+///
+/// All values of the type are the same source. It keeps recently released segments for the whole process, so that a
+/// heap made soon after makes no system call and finds warm memory; what a heap left in them passes to the next one.
+///
+/// ```
+/// use mallocstate::os::SystemPages;
+///
+/// // At most 8 MiB of kept segments may take memory, and 64 MiB addresses.
+/// SystemPages::set_cache_bounds(8 << 20, 64 << 20);
+/// // Give all of them back to the system.
+/// SystemPages::trim();
+/// assert_eq!(SystemPages::cached_bytes(), 0);
+/// ```
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SystemPages {
+    _private: (),
+}
+
+/// Stands for the operating system's pages, which need the feature `std`: there are no values of this type.
+#[cfg(not(feature = "std"))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SystemPages {}
+
+#[cfg(feature = "std")]
+impl SystemPages {
+    /// The operating system.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { _private: () }
+    }
+
+    /// Gives all cached segments back to the system. Returns how many bytes of addresses that was.
+    pub fn trim() -> usize {
+        segment_cache::trim()
+    }
+
+    /// Bytes of addresses that cached segments take.
+    #[must_use]
+    pub fn cached_bytes() -> usize {
+        segment_cache::cached_bytes()
+    }
+
+    /// Bounds the cached segments: `dirty` bytes of them may take memory, and all may take `mapped` bytes of addresses.
+    ///
+    /// At first these are 64 MiB, and 256 MiB (32 MiB on 32-bit systems). Zero is allowed. No more than 1024 segments
+    /// are kept in any case.
+    pub fn set_cache_bounds(dirty: usize, mapped: usize) {
+        segment_cache::set_bounds(dirty, mapped);
+    }
+}
+
+/// A request that any segment satisfies.
+#[cfg(feature = "std")]
+fn wants_segment(request: &MapRequest) -> bool {
+    let segment = SystemPages::SEGMENT_SIZE;
+    request.len == segment && request.align <= segment && is_aligned(request.offset, request.align)
+}
+
+/// A range that [`wants_segment`] asks for.
+#[cfg(feature = "std")]
+fn is_segment(ptr: NonNull<u8>, len: usize) -> bool {
+    len == SystemPages::SEGMENT_SIZE && is_aligned(ptr.addr().get(), len)
+}
+
+#[cfg(feature = "std")]
+fn cached(request: &MapRequest) -> Option<Pages> {
+    let (spare, huge) = segment_cache::take(request.huge)?;
+    Some(Pages {
+        ptr: spare.ptr,
+        len: SystemPages::SEGMENT_SIZE,
+        zero_from: spare.zero_from,
+        needs_commit: native::NEEDS_COMMIT,
+        huge: if native::unadvised().is_some() { huge } else { request.huge },
+    })
+}
+
+#[cfg(feature = "std")]
+fn fresh(request: &MapRequest, len: usize) -> Result<Pages, PageError> {
+    let refused = |_| match segment_cache::trim() {
+        0 => Err(PageError),
+        _ => native::map(len, request.align, request.offset),
+    };
+    let ptr = native::map(len, request.align, request.offset).or_else(refused)?;
+    let unadvised = native::unadvised();
+    let huge = unadvised.unwrap_or(request.huge);
+    Ok(Pages { ptr, len, zero_from: 0, needs_commit: native::NEEDS_COMMIT, huge })
+}
+
+// SAFETY: the system hands out memory that nobody else has, and the cache holds only ranges that were given back.
+// New ranges are zero, and cached ones from where their last user had touched them. Nothing allocates.
+#[cfg(feature = "std")]
+unsafe impl PageSource for SystemPages {
+    fn page_size(&self) -> usize {
+        native::page_size()
+    }
+
+    fn map(&self, request: MapRequest) -> Result<Pages, PageError> {
+        if wants_segment(&request) {
+            if let Some(pages) = cached(&request) {
+                return Ok(pages);
+            }
+        }
+        let len = checked_align_up(request.len, native::page_size()).ok_or(PageError)?;
+        fresh(&request, len)
+    }
+
+    unsafe fn commit(&self, ptr: NonNull<u8>, len: usize) -> Result<(), PageError> {
+        // SAFETY: the caller keeps the contract.
+        unsafe { native::commit(ptr, len) }
+    }
+
+    unsafe fn discard(&self, ptr: NonNull<u8>, len: usize) -> Result<Discarded, PageError> {
+        // SAFETY: the caller keeps the contract.
+        unsafe { native::discard(ptr, len) }
+    }
+
+    unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
+        if !release.keep || !is_segment(ptr, len) {
+            // SAFETY: the caller gives the range up.
+            return unsafe { native::unmap(ptr, len) };
+        }
+        let Release { zero_from, huge, .. } = release;
+        segment_cache::release(Spare { ptr, dirty: zero_from, zero_from }, huge)
+    }
+
+    unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {
+        // SAFETY: the caller keeps the contract.
+        let grown = unsafe { native::grow(ptr, len, new_len, growth) }?;
+        let huge = native::unadvised().unwrap_or_default();
+        Ok(Pages { ptr: grown, len: new_len, zero_from: len, needs_commit: native::NEEDS_COMMIT, huge })
+    }
+
+    unsafe fn advise_huge(&self, ptr: NonNull<u8>, len: usize, advice: HugeAdvice) -> Result<(), PageError> {
+        if native::unadvised().is_none() {
+            return Ok(());
+        }
+        // SAFETY: the caller keeps the contract.
+        unsafe { native::advise_huge(ptr, len, advice) }
+    }
+}
+
+// SAFETY: there are no values to call a method of.
+#[cfg(not(feature = "std"))]
+unsafe impl PageSource for SystemPages {
+    fn page_size(&self) -> usize {
+        match *self {}
+    }
+
+    fn map(&self, _request: MapRequest) -> Result<Pages, PageError> {
+        match *self {}
+    }
+
+    unsafe fn discard(&self, _ptr: NonNull<u8>, _len: usize) -> Result<Discarded, PageError> {
+        match *self {}
+    }
+
+    unsafe fn unmap(&self, _ptr: NonNull<u8>, _len: usize, _release: Release) -> Result<(), PageError> {
+        match *self {}
+    }
+}
+
+#[cfg(all(test, feature = "std", any(unix, windows)))]
+mod tests {
+    use super::*;
+
+    const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
+
+    fn map(huge: HugeAdvice) -> Pages {
+        let pages = SystemPages::new().map(MapRequest { len: SEGMENT, align: SEGMENT, offset: 0, huge }).unwrap();
+        assert_eq!((pages.ptr.addr().get() % SEGMENT, pages.len), (0, SEGMENT));
+        // SAFETY: the range is handed out.
+        unsafe { SystemPages::new().commit(pages.ptr, SEGMENT).unwrap() };
+        pages
+    }
+
+    fn unmap(pages: &Pages, zero_from: usize) {
+        let release = Release { zero_from: zero_from.max(pages.zero_from), huge: pages.huge, keep: true };
+        // SAFETY: the tests give back what they got, once.
+        unsafe { SystemPages::new().unmap(pages.ptr, pages.len, release).unwrap() };
+    }
+
+    fn is_zero(pages: &Pages) -> bool {
+        // SAFETY: the range is committed, readable and initialised, and borrowed for this function.
+        let bytes = unsafe { core::slice::from_raw_parts(pages.ptr.as_ptr(), pages.len) };
+        bytes[pages.zero_from..].iter().all(|&byte| byte == 0)
+    }
+
+    #[test]
+    fn what_is_said_to_be_zero_is_zero() {
+        for round in 0..40 {
+            let pages = [HugeAdvice::Against, HugeAdvice::For].map(map);
+            for pages in &pages {
+                assert!(is_zero(pages));
+                // SAFETY: the range is committed and this test's own.
+                unsafe { pages.ptr.write_bytes(1, SEGMENT) };
+                if round % 3 == 0 {
+                    // SAFETY: the range is handed out, and its contents are nobody's.
+                    let discarded = unsafe { SystemPages::new().discard(pages.ptr, SEGMENT) }.unwrap();
+                    // SAFETY: the range is handed out.
+                    unsafe { SystemPages::new().commit(pages.ptr, SEGMENT).unwrap() };
+                    assert!(!discarded.zeroed || is_zero(&Pages { zero_from: 0, ..*pages }));
+                }
+            }
+            for pages in &pages {
+                unmap(pages, SEGMENT);
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_not_to_be_kept_is_gone() {
+        let pages = map(HugeAdvice::Against);
+        let release = Release { zero_from: SEGMENT, huge: pages.huge, keep: false };
+        // SAFETY: the range was handed out above, and is not used again.
+        unsafe { SystemPages::new().unmap(pages.ptr, pages.len, release).unwrap() };
+        let again = map(HugeAdvice::Against);
+        assert!(again.ptr != pages.ptr || again.zero_from == 0);
+        unmap(&again, 0);
+    }
+
+    #[test]
+    fn odd_ranges_pass_the_cache_by() {
+        let source = SystemPages::new();
+        for (len, align, offset) in
+            [(1, source.page_size(), 0), (SEGMENT, 2 * SEGMENT, SEGMENT), (3 * SEGMENT, SEGMENT, 0)]
+        {
+            let pages = source.map(MapRequest { len, align, offset, huge: HugeAdvice::Against }).unwrap();
+            assert!(pages.zero_from == 0 && pages.len >= len && pages.len % source.page_size() == 0);
+            assert_eq!((pages.ptr.addr().get() + offset) % align, 0);
+            unmap(&pages, 0);
+        }
+        let most = MapRequest { len: usize::MAX, align: SEGMENT, offset: 0, huge: HugeAdvice::Against };
+        assert_eq!(source.map(most).unwrap_err(), PageError);
+    }
+}

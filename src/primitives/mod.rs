@@ -1,0 +1,6 @@
+//! What knows nothing of heaps: address arithmetic, intrusive lists, the way to abort.
+
+pub(crate) mod abort;
+pub(crate) mod address;
+pub(crate) mod corruption;
+pub(crate) mod list;

@@ -1,0 +1,263 @@
+//! How the tiers get segments and the right to touch memory: source, account and records, borrowed together.
+
+#![expect(unsafe_code, reason = "calls the page source")]
+
+use core::ptr::NonNull;
+
+use crate::os::lock::RawLock;
+use crate::os::{Growth, HugeAdvice, MapRequest, PageSource, Release};
+use crate::primitives::abort::no_unwind;
+use crate::primitives::address::{align_down, align_up};
+use crate::segment::account::{Account, Refusal};
+use crate::segment::header::{HEADER_BYTES, NewSegment, OwnerId, SegmentKind, SegmentRef};
+use crate::segment::policy::ReleasePolicy;
+use crate::segment::records::Records;
+
+/// When a heap asks for transparent huge pages.
+///
+/// Most of the time spent in fresh memory goes into page faults, of which huge pages take a few for thousands; but one
+/// byte touched then makes 2 MiB resident.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum HugePages {
+    /// Never.
+    Never,
+    /// From the second segment of a kind on, and for mappings of 2 MiB and more: a small heap stays small.
+    #[default]
+    Adaptive,
+    /// For every segment.
+    Always,
+}
+
+/// Length from which a mapping is worth huge pages, in bytes.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// What a heap was built with that bears on its segments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SupplyOptions {
+    pub(crate) huge: HugePages,
+    pub(crate) policy: ReleasePolicy,
+    pub(crate) zero_on_release: bool,
+}
+
+impl SupplyOptions {
+    pub(crate) const DEFAULT: Self =
+        Self { huge: HugePages::Adaptive, policy: ReleasePolicy::DEFAULT, zero_on_release: false };
+}
+
+/// What a tier asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentRequest {
+    pub(crate) kind: SegmentKind,
+    pub(crate) root: usize,
+    pub(crate) len: usize,
+    pub(crate) align: usize,
+    pub(crate) offset: usize,
+    /// The heap's first segment of this kind.
+    pub(crate) first: bool,
+}
+
+impl SegmentRequest {
+    /// A segment of ordinary length.
+    pub(crate) const fn ordinary<S: PageSource>(kind: SegmentKind, root: usize, first: bool) -> Self {
+        Self { kind, root, len: S::SEGMENT_SIZE, align: S::SEGMENT_SIZE, offset: 0, first }
+    }
+}
+
+/// A heap's source, account and records. Lock order: a root's lock, then the records', then the source's own.
+pub(crate) struct Supply<'a, S, L> {
+    pub(crate) source: &'a S,
+    pub(crate) account: &'a Account,
+    pub(crate) records: &'a Records<L>,
+    pub(crate) owner: OwnerId,
+    pub(crate) options: SupplyOptions,
+    /// Charges may pass the limit: a block moves, and its old place is given up next.
+    pub(crate) beyond_limit: bool,
+    /// What is released goes to the operating system, past any cache of the source.
+    pub(crate) to_system: bool,
+}
+
+impl<S, L> Clone for Supply<'_, S, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, L> Copy for Supply<'_, S, L> {}
+
+impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
+    /// Bytes of an OS page.
+    pub(crate) fn page_size(&self) -> usize {
+        no_unwind(|| self.source.page_size())
+    }
+
+    /// Charges bytes that are about to be put to use.
+    #[inline]
+    pub(crate) fn charge(&self, bytes: usize) -> Result<(), Refusal> {
+        let limit = if self.beyond_limit { usize::MAX } else { self.account.limit() };
+        self.account.charge::<L>(bytes, limit)
+    }
+
+    /// Takes back the charge of bytes that are no longer in use.
+    pub(crate) fn uncharge(&self, bytes: usize) {
+        self.account.uncharge::<L>(bytes);
+    }
+
+    fn advice(&self, request: &SegmentRequest) -> HugeAdvice {
+        let wanted = match self.options.huge {
+            HugePages::Never => false,
+            HugePages::Always => true,
+            HugePages::Adaptive if request.kind == SegmentKind::Mapping => request.len >= HUGE_PAGE,
+            HugePages::Adaptive => !request.first,
+        };
+        if wanted { HugeAdvice::For } else { HugeAdvice::Against }
+    }
+
+    /// Maps a segment, charges its common header and registers it.
+    pub(crate) fn map(&self, request: SegmentRequest) -> Result<SegmentRef, Refusal> {
+        let (base, new) = self.map_unregistered(request)?;
+        let mut list = self.records.lock();
+        let serial = list.next_serial();
+        // SAFETY: the range is new, longer than a header, and its first page is committed.
+        let segment = unsafe { SegmentRef::write(base, NewSegment { serial, ..new }) };
+        list.register(segment);
+        Ok(segment)
+    }
+
+    fn map_unregistered(&self, request: SegmentRequest) -> Result<(NonNull<u8>, NewSegment), Refusal> {
+        self.charge(HEADER_BYTES)?;
+        let huge = self.advice(&request);
+        let SegmentRequest { len, align, offset, kind, root, .. } = request;
+        let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, align, offset, huge })) else {
+            self.uncharge(HEADER_BYTES);
+            return Err(Refusal::Source);
+        };
+        if pages.huge != huge {
+            // SAFETY: the range was just handed out. A refusal loses nothing.
+            let _ = no_unwind(|| unsafe { self.source.advise_huge(pages.ptr, pages.len, huge) });
+        }
+        self.account.add_mapped(pages.len);
+        let new = NewSegment {
+            owner: self.owner,
+            serial: 0,
+            len: pages.len,
+            kind,
+            root: u8::try_from(root).unwrap_or(u8::MAX),
+            zero_from: pages.zero_from,
+            needs_commit: pages.needs_commit,
+            huge,
+        };
+        Ok((pages.ptr, new))
+    }
+
+    /// Gives a segment back; the answer is its length. `committed` is what is charged for it, its header included.
+    /// Where the source refuses, the segment stays registered, live and charged.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses anything in the segment any more, and the tier has forgotten it (or keeps it on refusal).
+    pub(crate) unsafe fn release(&self, segment: SegmentRef, committed: usize) -> Result<usize, Refusal> {
+        let mut outcome = Err(Refusal::Source);
+        self.records.lock().replace(segment, || {
+            // SAFETY: the caller gives the segment up.
+            outcome = unsafe { self.unmap(segment) };
+            outcome.is_err().then_some(segment)
+        });
+        if outcome.is_ok() {
+            self.uncharge(committed);
+        }
+        outcome
+    }
+
+    /// Gives a segment back that is in no record any more: the end of [`release`](Self::release), and teardown.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses anything in the segment any more.
+    pub(crate) unsafe fn unmap(&self, segment: SegmentRef) -> Result<usize, Refusal> {
+        let (base, len, touched) = (segment.base(), segment.len(), segment.touched().min(segment.len()));
+        if self.options.zero_on_release && touched > HEADER_BYTES {
+            // Parts of it may have been discarded; only what is committed can be written.
+            self.commit_charged(segment, HEADER_BYTES, touched)?;
+            // SAFETY: the header is within the segment.
+            let body = unsafe { segment.at(HEADER_BYTES) };
+            // SAFETY: the bytes up to `touched` are within the segment and committed, and nobody uses them.
+            unsafe { body.write_bytes(0, touched - HEADER_BYTES) };
+        }
+        segment.set_live(false);
+        let release = Release { zero_from: touched, huge: segment.huge(), keep: !self.to_system };
+        // SAFETY: a segment is a whole range of the source; the caller gives it up.
+        if no_unwind(|| unsafe { self.source.unmap(base, len, release) }).is_err() {
+            segment.set_live(true);
+            return Err(Refusal::Source);
+        }
+        self.account.sub_mapped(len);
+        Ok(len)
+    }
+
+    /// Charges `bytes` and makes the bytes at `offset..end` of the segment usable.
+    pub(crate) fn commit(&self, segment: SegmentRef, offset: usize, end: usize, bytes: usize) -> Result<(), Refusal> {
+        self.charge(bytes)?;
+        self.commit_charged(segment, offset, end).inspect_err(|_| self.uncharge(bytes))
+    }
+
+    /// Makes bytes usable that are charged already.
+    pub(crate) fn commit_charged(&self, segment: SegmentRef, offset: usize, end: usize) -> Result<(), Refusal> {
+        if !segment.needs_commit() {
+            return Ok(());
+        }
+        let page = self.page_size();
+        let (from, to) = (align_down(offset, page), align_up(end, page).min(segment.len()));
+        // SAFETY: `from` is at most `end`, which is within the segment.
+        let start = unsafe { segment.at(from) };
+        // SAFETY: the range lies within the segment.
+        no_unwind(|| unsafe { self.source.commit(start, to - from) }).map_err(|_| Refusal::Source)
+    }
+
+    /// Gives the whole OS pages in `offset..end` back to the system; the answer is how many bytes that was.
+    ///
+    /// # Safety
+    ///
+    /// Nobody needs what these bytes hold. Where the segment needs commits, they are committed again before use.
+    pub(crate) unsafe fn discard(&self, segment: SegmentRef, offset: usize, end: usize) -> usize {
+        let page = self.page_size();
+        let (from, to) = (align_up(offset, page), align_down(end, page));
+        if from >= to {
+            return 0;
+        }
+        // SAFETY: `from` is below `end`, which is within the segment.
+        let start = unsafe { segment.at(from) };
+        // SAFETY: the range lies within the segment, and the caller says that it is free.
+        match no_unwind(|| unsafe { self.source.discard(start, to - from) }) {
+            Ok(_) => to - from,
+            Err(_) => 0,
+        }
+    }
+
+    /// Makes a segment longer; where it moves, the answer is its new place, and the old one is gone.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the one block of the segment; the added part's charge is already paid.
+    pub(crate) unsafe fn grow(&self, segment: SegmentRef, new_len: usize, growth: Growth) -> Option<SegmentRef> {
+        let (base, len) = (segment.base(), segment.len());
+        let mut grown = None;
+        self.records.lock().replace(segment, || {
+            // SAFETY: a segment is a whole range of the source.
+            let pages = no_unwind(|| unsafe { self.source.grow(base, len, new_len, growth) }).ok();
+            let Some(pages) = pages else { return Some(segment) };
+            pages.ptr.as_ptr().expose_provenance();
+            // The header has moved along with everything else.
+            let moved = SegmentRef::from_header(pages.ptr.cast());
+            moved.set_live(true);
+            moved.set_len(pages.len);
+            if pages.zero_from > len {
+                moved.touch(pages.zero_from);
+            }
+            self.account.add_mapped(pages.len - len);
+            grown = Some(moved);
+            grown
+        });
+        grown
+    }
+}

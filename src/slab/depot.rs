@@ -1,0 +1,187 @@
+//! Free blocks on their way between thread caches and slabs: blocks, magazines, and a root's depot of full ones.
+//!
+//! ```text
+//! a magazine          block ─► block ─► block ─► null       first word of each block
+//!                       │
+//! the depot's list      └────► next full magazine           second word of a magazine's first block
+//! ```
+
+#![expect(unsafe_code, reason = "threads lists through free blocks")]
+
+use core::ptr::{self, NonNull};
+
+/// The two words that every free block has room for.
+#[repr(C)]
+struct FreeWords {
+    next: *mut FreeWords,
+    next_magazine: *mut FreeWords,
+}
+
+/// A free block that nobody else knows of: whoever has it must put it somewhere.
+#[derive(Debug)]
+pub(crate) struct Block(NonNull<FreeWords>);
+
+impl Block {
+    /// # Safety
+    ///
+    /// `start` is the start of a small block that is free, in no list, and covered by the pointer's provenance.
+    #[inline(always)]
+    pub(crate) unsafe fn new(start: NonNull<u8>) -> Self {
+        Self(start.cast())
+    }
+
+    /// The block's memory, for a user.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
+        self.0.cast()
+    }
+
+    #[inline(always)]
+    pub(crate) fn addr(&self) -> usize {
+        self.0.addr().get()
+    }
+}
+
+/// A list of free blocks of one class, as a value.
+#[derive(Debug)]
+pub(crate) struct Magazine {
+    head: *mut FreeWords,
+    len: usize,
+}
+
+impl Magazine {
+    pub(crate) const fn empty() -> Self {
+        Self { head: ptr::null_mut(), len: 0 }
+    }
+
+    /// # Safety
+    ///
+    /// `head` starts a list of `len` free blocks that came from [`into_raw`](Self::into_raw) or [`push`](Self::push).
+    pub(crate) unsafe fn from_raw(head: *mut u8, len: usize) -> Self {
+        Self { head: head.cast(), len }
+    }
+
+    /// The first block's address, or null; the list goes on through the blocks' first words.
+    pub(crate) fn into_raw(self) -> *mut u8 {
+        self.head.cast()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    pub(crate) fn push(&mut self, block: Block) {
+        // SAFETY: the block is free and ours, and has room for a word.
+        unsafe { (*block.0.as_ptr()).next = self.head };
+        self.head = block.0.as_ptr();
+        self.len += 1;
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<Block> {
+        let head = NonNull::new(self.head)?;
+        // SAFETY: a block in a magazine is free, and its first word is the link.
+        self.head = unsafe { (*head.as_ptr()).next };
+        self.len -= 1;
+        Some(Block(head))
+    }
+}
+
+/// The full magazines of a slab root.
+///
+/// # Invariants
+///
+/// All magazines have `magazine_len` blocks.
+pub(crate) struct Depot {
+    head: *mut FreeWords,
+    magazines: u8,
+    magazine_len: u8,
+}
+
+// SAFETY: free blocks belong to whoever holds the depot's lock.
+unsafe impl Send for Depot {}
+
+impl Depot {
+    pub(super) const fn new() -> Self {
+        Self { head: ptr::null_mut(), magazines: 0, magazine_len: 0 }
+    }
+
+    /// Blocks in all magazines.
+    pub(super) fn blocks(&self) -> usize {
+        usize::from(self.magazines) * usize::from(self.magazine_len)
+    }
+
+    /// Takes a magazine in, unless there are `most` already or it is of another length than they are.
+    pub(super) fn push(&mut self, magazine: Magazine, most: usize) -> Result<(), Magazine> {
+        if self.magazines == 0 {
+            self.magazine_len = magazine.len as u8;
+        }
+        if usize::from(self.magazines) >= most || usize::from(self.magazine_len) != magazine.len || magazine.len == 0 {
+            return Err(magazine);
+        }
+        // SAFETY: the magazine has a first block, which is free and has room for a second word.
+        unsafe { (*magazine.head).next_magazine = self.head };
+        self.head = magazine.head;
+        self.magazines += 1;
+        Ok(())
+    }
+
+    /// Hands a magazine out.
+    pub(super) fn pop(&mut self) -> Option<Magazine> {
+        let head = NonNull::new(self.head)?;
+        // SAFETY: the first block of a magazine in the depot links to the next magazine.
+        self.head = unsafe { (*head.as_ptr()).next_magazine };
+        self.magazines -= 1;
+        Some(Magazine { head: head.as_ptr(), len: usize::from(self.magazine_len) })
+    }
+
+    /// Forgets all magazines: their slabs are gone.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks<const N: usize>(memory: &mut [[usize; 2]; N]) -> impl Iterator<Item = Block> {
+        // SAFETY: each element is room for a free block of its own.
+        memory.iter_mut().map(|words| unsafe { Block::new(NonNull::from(words).cast()) })
+    }
+
+    #[test]
+    fn a_magazine_is_last_in_first_out() {
+        let mut memory = [[0_usize; 2]; 3];
+        let addresses: std::vec::Vec<usize> = memory.iter().map(|words| ptr::from_ref(words).addr()).collect();
+        let mut magazine = Magazine::empty();
+        blocks(&mut memory).for_each(|block| magazine.push(block));
+        assert_eq!(magazine.len(), 3);
+        for &address in addresses.iter().rev() {
+            assert_eq!(magazine.pop().map(|block| block.addr()), Some(address));
+        }
+        assert!(magazine.pop().is_none());
+    }
+
+    #[test]
+    fn the_depot_keeps_full_magazines_of_one_length() {
+        let mut memory = [[0_usize; 2]; 7];
+        let mut all = blocks(&mut memory);
+        let mut of = |len: usize| {
+            let mut magazine = Magazine::empty();
+            all.by_ref().take(len).for_each(|block| magazine.push(block));
+            magazine
+        };
+        let mut depot = Depot::new();
+        assert!(depot.push(of(2), 2).is_ok());
+        assert_eq!(depot.push(of(1), 2).map_err(|magazine| magazine.len()), Err(1));
+        assert!(depot.push(of(2), 2).is_ok());
+        assert!(depot.push(of(2), 2).is_err(), "the depot is full");
+        assert_eq!(depot.blocks(), 4);
+        assert_eq!(depot.pop().map(|magazine| magazine.len()), Some(2));
+        assert_eq!(depot.pop().map(|magazine| magazine.len()), Some(2));
+        assert!(depot.pop().is_none());
+        assert!(depot.push(Magazine::empty(), 2).is_err());
+    }
+}

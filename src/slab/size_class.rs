@@ -1,0 +1,227 @@
+//! Size classes: which block size serves a request, in plain arithmetic.
+//!
+//! ```text
+//! class   0    1   2 …  16    17   18 …  24    25 …   72     …    112
+//! bytes   0   16  32 … 256   288  320 … 512   576 … 32 KiB   … 1 MiB
+//!         │    steps of 16     eight classes a doubling
+//!         └ zero size: no block at all
+//! ```
+//!
+//! Waste within a block is at most 15 bytes to 256 and an eighth above. A class that serves an alignment is a multiple
+//! of it: a request is first rounded up to its alignment, and a class is either such a multiple exactly or lies where
+//! the steps between classes are multiples already.
+
+/// A rounded block size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SizeClass(u8);
+
+/// Number of classes, the one of zero size included.
+pub(crate) const CLASSES: usize = 113;
+
+/// Classes to 32 KiB, the largest small block of any source.
+pub(crate) const SMALL_CLASSES: usize = 73;
+
+/// Alignment that every block has.
+pub(crate) const BLOCK_ALIGN: usize = 16;
+
+const STEP: usize = 16;
+const LINEAR_MAX: usize = 256;
+const LINEAR_CLASSES: usize = LINEAR_MAX / STEP;
+const TABLE_MAX: usize = 1024;
+
+const fn class_by_arithmetic(size: usize) -> usize {
+    if size <= LINEAR_MAX {
+        return size.div_ceil(STEP);
+    }
+    let last = size - 1;
+    let doubling = last.ilog2() as usize;
+    // `eighth` is 8..=15: which eighth of the doubling from 2^doubling on.
+    let eighth = last >> (doubling - 3);
+    LINEAR_CLASSES + 1 + (doubling - 8) * 8 + (eighth - 8)
+}
+
+const fn size_by_arithmetic(class: usize) -> usize {
+    if class <= LINEAR_CLASSES {
+        return class * STEP;
+    }
+    let beyond = class - LINEAR_CLASSES - 1;
+    (9 + beyond % 8) << (beyond / 8 + 5)
+}
+
+static CLASS_OF_STEPS: [u8; TABLE_MAX / STEP + 1] = {
+    let mut table = [0; TABLE_MAX / STEP + 1];
+    let mut steps = 0;
+    while steps < table.len() {
+        table[steps] = class_by_arithmetic(steps * STEP) as u8;
+        steps += 1;
+    }
+    table
+};
+
+static SIZES: [u32; CLASSES] = {
+    let mut sizes = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        sizes[class] = size_by_arithmetic(class) as u32;
+        class += 1;
+    }
+    sizes
+};
+
+/// `ceil(2^40 / size)`: with it, the index of a block is a multiplication and a shift.
+static RECIPROCALS: [u64; CLASSES] = {
+    let mut reciprocals = [0; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        reciprocals[class] = (1_u64 << 40).div_ceil(size_by_arithmetic(class) as u64);
+        class += 1;
+    }
+    reciprocals
+};
+
+impl SizeClass {
+    /// The class of requests of no bytes, which get no block.
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// The smallest class of at least `size` bytes, at most 1 MiB.
+    #[inline(always)]
+    pub(crate) fn of(size: usize) -> Self {
+        debug_assert!(size <= size_by_arithmetic(CLASSES - 1));
+        if size <= TABLE_MAX {
+            Self(CLASS_OF_STEPS[size.div_ceil(STEP)])
+        } else {
+            Self(class_by_arithmetic(size) as u8)
+        }
+    }
+
+    /// The largest class of at most `size` bytes, at least 16.
+    pub(crate) fn within(size: usize) -> Self {
+        let class = Self::of(size.min(size_by_arithmetic(CLASSES - 1)));
+        if class.size() > size { Self(class.0 - 1) } else { class }
+    }
+
+    /// The class with this number.
+    pub(crate) fn from_index(index: usize) -> Self {
+        debug_assert!(index < CLASSES);
+        Self(index as u8)
+    }
+
+    /// The class's number.
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Bytes of a block.
+    #[inline(always)]
+    pub(crate) fn size(self) -> usize {
+        SIZES[self.index()] as usize
+    }
+
+    /// Length of a slab of this class, in bytes, where slabs are at most `largest`.
+    pub(crate) fn slab_len(self, largest: usize) -> usize {
+        let len: usize = match self.size() {
+            ..=512 => 16 << 10,
+            513..=4096 => 64 << 10,
+            _ => 256 << 10,
+        };
+        len.min(largest)
+    }
+
+    /// The number of the block that starts `offset` bytes into a slab, if one does.
+    #[inline]
+    pub(crate) fn block_index(self, offset: usize) -> Option<usize> {
+        let index = ((offset as u64 * RECIPROCALS[self.index()]) >> 40) as usize;
+        (index * self.size() == offset).then_some(index)
+    }
+
+    /// Blocks in a full magazine, where a magazine may hold at most `bytes`.
+    pub(crate) fn magazine_capacity(self, limit: usize) -> usize {
+        const MAGAZINE_BYTES: usize = 16 << 10;
+        const LIMIT_SHARE: usize = 256;
+        let size = self.size().max(1);
+        let ordinary = (MAGAZINE_BYTES / size).clamp(2, 64);
+        ordinary.min(limit / LIMIT_SHARE / size)
+    }
+
+    /// Full magazines that a slab root keeps at most.
+    pub(crate) fn depot_capacity(self) -> usize {
+        const DEPOT_BYTES: usize = 64 << 10;
+        (DEPOT_BYTES / (self.magazine_capacity(usize::MAX) * self.size().max(1))).clamp(1, 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL_MAX: usize = 32 << 10;
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_holds_it() {
+        for size in 0..=1 << 20 {
+            let class = SizeClass::of(size);
+            assert!(class.size() >= size);
+            assert!(class.index() == 0 || SizeClass::from_index(class.index() - 1).size() < size, "{size}");
+        }
+        assert_eq!(SizeClass::of(1 << 20).index(), CLASSES - 1);
+        assert_eq!(SizeClass::of(SMALL_MAX).index(), SMALL_CLASSES - 1);
+    }
+
+    #[test]
+    fn the_class_within_a_size_is_the_largest_not_above_it() {
+        for size in 16..=1 << 18 {
+            let class = SizeClass::within(size);
+            assert!(class.size() <= size);
+            assert!(SizeClass::from_index(class.index() + 1).size() > size);
+        }
+        assert_eq!(SizeClass::within(usize::MAX).index(), CLASSES - 1);
+    }
+
+    /// For every small size and alignment, the class serves every size between what was asked and what is returned.
+    #[test]
+    fn rounding_to_the_alignment_finds_a_class_that_has_it() {
+        for shift in 0..=15 {
+            let align = 1 << shift;
+            for size in 0..=SMALL_MAX {
+                let class = SizeClass::of(size.next_multiple_of(align));
+                assert_eq!(class.size() % align.max(BLOCK_ALIGN), 0, "{size} {align}");
+                let largest = class.size().next_multiple_of(align);
+                assert_eq!(SizeClass::of(largest), class, "{size} {align}");
+            }
+        }
+    }
+
+    #[test]
+    fn reciprocals_divide_exactly() {
+        for index in 1..SMALL_CLASSES {
+            let class = SizeClass::from_index(index);
+            for offset in 0..256 << 10 {
+                let expected = (offset % class.size() == 0).then_some(offset / class.size());
+                assert_eq!(class.block_index(offset), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slab_holds_8_to_1024_blocks() {
+        for largest in [16 << 10, 64 << 10, 256 << 10] {
+            for index in 1..=SizeClass::of(largest / 8).index() {
+                let class = SizeClass::from_index(index);
+                let blocks = class.slab_len(largest) / class.size();
+                assert!((8..=1024).contains(&blocks), "{} {blocks}", class.size());
+            }
+        }
+    }
+
+    #[test]
+    fn magazines_keep_to_their_bounds() {
+        for index in 1..SMALL_CLASSES {
+            let class = SizeClass::from_index(index);
+            let capacity = class.magazine_capacity(usize::MAX);
+            assert!((2..=64).contains(&capacity));
+            assert!(class.depot_capacity() == 1 || class.depot_capacity() * capacity * class.size() <= 64 << 10);
+            assert!(class.magazine_capacity(256 << 10) * class.size() <= 1 << 10);
+        }
+    }
+}

@@ -101,7 +101,7 @@ impl Block {
         self.header().mirror.set(BoundaryTag::NONE);
     }
 
-    /// Makes the header that of no block: the block has been merged into another, or has gone.
+    /// Makes the header that of no block: the block had been in use, and is now part of another or gone.
     pub(super) fn erase(self) {
         self.header().own.set(BoundaryTag::NONE);
     }

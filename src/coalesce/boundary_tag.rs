@@ -29,7 +29,7 @@ const FLAGS: usize = GRANULE - 1;
 /// What is known of the pages inside a free block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FreePages {
-    /// All whole pages have been given back, or were never touched.
+    /// All whole pages have been given back, but for those never touched.
     pub(super) discarded: bool,
     /// Some page may need a commit.
     pub(super) uncommitted: bool,

@@ -69,8 +69,7 @@ impl CoalescingRoot {
         // Everything behind the common header may have been overwritten.
         segment.restore(extent);
         if !extent.single {
-            let pages = FreePages { discarded: false, uncommitted: segment.common().needs_commit() };
-            self.bins.insert(segment.write_whole_block(pages));
+            self.bins.insert(segment.write_whole_block(segment.used_pages()));
         }
         // SAFETY: it was taken out above, and is still live.
         unsafe { self.segments.push_front(segment.own_header()) };
@@ -122,8 +121,7 @@ impl CoalescingRoot {
             }
             let block = match out {
                 0 => segment.first_block(),
-                _ => segment
-                    .write_whole_block(FreePages { discarded: false, uncommitted: segment.common().needs_commit() }),
+                _ => segment.write_whole_block(segment.used_pages()),
             };
             self.bins.insert(block);
         }
@@ -138,8 +136,10 @@ fn discard<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, block: Block) -
     }
     let segment = CoalescingSegment::of_block(block, S::SEGMENT_SIZE);
     let start = segment.offset_of(block);
+    // What was never touched is zero, and must stay so: not every source discards to zeros.
+    let end = segment.common().touched().min(start + tag.len());
     // SAFETY: behind header and links nobody needs what a free block holds; its tag tells of missing commits.
-    let bytes = unsafe { supply.discard(segment.common(), start + SMALLEST_BLOCK, start + tag.len()) };
+    let bytes = unsafe { supply.discard(segment.common(), start + SMALLEST_BLOCK, end) };
     if bytes > 0 {
         let pages = FreePages { discarded: true, uncommitted: segment.common().needs_commit() };
         block.set_tag(BoundaryTag::free(tag.len(), tag.is_last(), pages));

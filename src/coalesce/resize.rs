@@ -43,7 +43,6 @@ impl CoalescingRoot {
             return false;
         }
         self.bins.remove(right);
-        right.erase();
         segment.touch(reach);
         block.set_tag(tag.resized(len, rest == 0 && after.is_last()));
         if rest > 0 {

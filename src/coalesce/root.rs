@@ -131,7 +131,7 @@ impl CoalescingRoot {
         let extent = Extent { first: FIRST_BLOCK, end: ordinary_end(segment.len(), S::SEGMENT_SIZE), single: false };
         // SAFETY: the segment is new.
         let segment = unsafe { CoalescingSegment::write(segment, extent) };
-        let block = segment.write_whole_block(segment.fresh_pages());
+        let block = segment.write_whole_block(segment.used_pages());
         self.bins.insert(block);
         // SAFETY: the new segment is in no list yet.
         unsafe { self.segments.push_front(segment.own_header()) };
@@ -300,7 +300,6 @@ impl CoalescingRoot {
             let after = right.tag();
             if after.is_free() {
                 self.bins.remove(right);
-                right.erase();
                 (len, last, pages) = (len + after.len(), after.is_last(), pages.merged(after.pages()));
             }
         }

@@ -154,10 +154,7 @@ impl CoalescingSegment {
     /// Says that the bytes below `reach` may be written from now on; the answer is the address from which on memory is
     /// known to be zero.
     pub(super) fn touch(self, reach: usize) -> usize {
-        match self.0.touch(reach) {
-            usize::MAX => usize::MAX,
-            offset => self.0.addr() + offset,
-        }
+        self.0.addr() + self.0.touch(reach)
     }
 
     /// Makes all of an ordinary segment one free block, which then belongs in a bin.
@@ -170,9 +167,9 @@ impl CoalescingSegment {
         block
     }
 
-    /// What is known of a new segment's pages.
-    pub(super) fn fresh_pages(self) -> FreePages {
-        FreePages { discarded: self.0.touched() <= FIRST_BLOCK, uncommitted: self.0.needs_commit() }
+    /// What is known of the pages of an empty segment that may have been in use.
+    pub(super) fn used_pages(self) -> FreePages {
+        FreePages { uncommitted: self.0.needs_commit(), ..FreePages::USED }
     }
 
     /// What is known of the pages that stay free when a block is cut off.

@@ -131,10 +131,7 @@ impl Mapping {
     /// Says that the block may be written up to `len` bytes from its start; the answer is the address from which on
     /// memory is known to be zero.
     pub(super) fn touch(self, len: usize) -> usize {
-        match self.0.touch(self.offset() + len) {
-            usize::MAX => usize::MAX,
-            offset => self.0.addr() + offset,
-        }
+        self.0.addr() + self.0.touch(self.offset() + len)
     }
 }
 

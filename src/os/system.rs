@@ -113,13 +113,19 @@ unsafe impl PageSource for SystemPages {
     }
 
     fn map(&self, request: MapRequest) -> Result<Pages, PageError> {
-        if wants_segment(&request) {
-            if let Some(pages) = cached(&request) {
-                return Ok(pages);
-            }
+        let page = native::page_size();
+        let pages = match wants_segment(&request).then(|| cached(&request)).flatten() {
+            Some(pages) => pages,
+            None => fresh(&request, checked_align_up(request.len, page).ok_or(PageError)?)?,
+        };
+        // SAFETY: the range was handed out just now.
+        if pages.needs_commit && unsafe { native::commit(pages.ptr, page) }.is_err() {
+            let release = Release { zero_from: pages.zero_from, huge: pages.huge, keep: true };
+            // SAFETY: as above, and nobody uses it. What the system does not take back stays reserved.
+            let _ = unsafe { self.unmap(pages.ptr, pages.len, release) };
+            return Err(PageError);
         }
-        let len = checked_align_up(request.len, native::page_size()).ok_or(PageError)?;
-        fresh(&request, len)
+        Ok(pages)
     }
 
     unsafe fn commit(&self, ptr: NonNull<u8>, len: usize) -> Result<(), PageError> {

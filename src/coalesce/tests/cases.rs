@@ -14,13 +14,15 @@ use crate::os::{MIN_SEGMENT_SIZE, PageSource, SystemPages};
 use crate::primitives::address::is_aligned;
 use crate::segment::{Refusal, ReleasePolicy, SegmentRef};
 
+const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
+
 #[test]
 fn a_leading_fragment_serves_the_next_request() {
     let heap = Heap::new(TestPages::new());
     let mut root = CoalescingRoot::new(0);
-    let aligned = heap.allocate(&mut root, 40_000, 1 << 20).unwrap();
-    let base = aligned.ptr.addr().get() & !(SystemPages::SEGMENT_SIZE - 1);
-    let front = heap.allocate(&mut root, (1 << 20) - 100_000, 16).unwrap();
+    let aligned = heap.allocate(&mut root, 40_000, SEGMENT / 4).unwrap();
+    let base = aligned.ptr.addr().get() & !(SEGMENT - 1);
+    let front = heap.allocate(&mut root, SEGMENT / 4 - 100_000, 16).unwrap();
     assert_eq!(front.ptr.addr().get(), base + FIRST_BLOCK + BLOCK_HEADER);
     assert_eq!(heap.source.outstanding_ranges(), 1);
     heap.check(&root);
@@ -47,6 +49,43 @@ fn growth_takes_what_is_asked_and_leaves_the_rest_free() {
 }
 
 #[test]
+fn growth_commits_what_it_takes_and_the_header_behind() {
+    let heap = Heap::new(TestPages::new().demanding_commits());
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    // The block ends with a page.
+    let payload = (block.ptr.addr().get() + SEGMENT / 4).next_multiple_of(1 << 16) - block.ptr.addr().get();
+    // SAFETY: the block is live.
+    assert!(unsafe { root.grow_in_place(&heap.supply(), block.ptr, payload) });
+    Live { ptr: block.ptr, payload, fill: 1, direct: false }.write(0);
+    heap.check(&root);
+}
+
+#[test]
+fn what_growth_took_is_no_longer_known_to_be_zero() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    // SAFETY: the block is live.
+    assert!(unsafe { root.grow_in_place(&heap.supply(), block.ptr, SEGMENT / 4) });
+    heap.free(&mut root, block.ptr);
+    let again = heap.allocate(&mut root, SEGMENT / 2, 16).unwrap();
+    assert_eq!(again.ptr, block.ptr);
+    assert!(again.zero_from >= again.ptr.addr().get() + SEGMENT / 4);
+}
+
+#[test]
+fn what_was_never_touched_is_not_discarded() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    let zero_from = (block.zero_from - block.ptr.addr().get()).max(40_000);
+    assert!(root.reclaim(&heap.supply()) <= zero_from);
+    assert_eq!(root.reclaim(&heap.supply()), 0);
+    heap.check(&root);
+}
+
+#[test]
 fn the_limit_refuses_before_anything_changes() {
     let heap = Heap::new(TestPages::new());
     let mut root = CoalescingRoot::new(0);
@@ -65,7 +104,7 @@ fn empty_segments_leave_by_the_policy() {
     let mut heap = Heap::new(TestPages::new());
     heap.options.policy = ReleasePolicy { interval: 3, batch: 2 };
     let mut root = CoalescingRoot::new(0);
-    let blocks: Vec<MediumBlock> = (0..4).map(|_| heap.allocate(&mut root, 3 << 20, 16).unwrap()).collect();
+    let blocks: Vec<MediumBlock> = (0..4).map(|_| heap.allocate(&mut root, SEGMENT / 4 * 3, 16).unwrap()).collect();
     let mapped: Vec<usize> = blocks
         .into_iter()
         .map(|block| {
@@ -76,6 +115,23 @@ fn empty_segments_leave_by_the_policy() {
         .collect();
     assert_eq!(mapped, [4, 4, 2, 2]);
     assert_eq!(heap.source.calls_of(Call::Discard), 1);
+}
+
+#[test]
+fn a_segment_that_the_source_refuses_to_take_serves_on() {
+    let heap = Heap::new(TestPages::new().demanding_commits());
+    let mut root = CoalescingRoot::new(0);
+    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+    heap.free(&mut root, block.ptr);
+    heap.source.refuse_call_once_after(Call::Unmap, 0);
+    assert_eq!(root.release_empty(&heap.supply()), 0);
+    heap.check(&root);
+    let again = heap.allocate(&mut root, SEGMENT / 2, 16).unwrap();
+    assert_eq!((again.ptr, heap.source.calls_of(Call::Map)), (block.ptr, 1));
+    Live { ptr: again.ptr, payload: again.payload, fill: 1, direct: false }.write(0);
+    heap.free(&mut root, again.ptr);
+    assert_eq!(root.release_empty(&heap.supply()), SEGMENT);
+    heap.check(&root);
 }
 
 #[test]
@@ -110,13 +166,13 @@ fn damage_is_noticed_when_a_block_comes_back() {
         .map(|block| Live { ptr: block.ptr, payload: block.payload, fill: 0, direct: false })
         .collect();
     // SAFETY: the block is live.
-    let segment = unsafe { SegmentRef::of_block(blocks[0].ptr.addr().get(), SystemPages::SEGMENT_SIZE) };
+    let segment = unsafe { SegmentRef::of_block(blocks[0].ptr.addr().get(), SEGMENT) };
     // SAFETY: it is a segment of the root.
     let segment = unsafe { CoalescingSegment::new(segment) };
     let offset = |live: &Live| live.ptr.addr().get() - segment.common().addr();
     let is_sound = |live: &Live| segment.allocated_at(offset(live)).is_ok();
     assert!(blocks.iter().all(is_sound));
-    for wrong in [0, 8, 16, FIRST_BLOCK, offset(&blocks[1]) + 8, offset(&blocks[1]) + 16, SystemPages::SEGMENT_SIZE] {
+    for wrong in [0, 8, 16, FIRST_BLOCK, offset(&blocks[1]) + 8, offset(&blocks[1]) + 16, SEGMENT] {
         assert!(segment.allocated_at(wrong).is_err());
     }
     // An overflow by one word changes the right neighbour's mirror.

@@ -145,7 +145,9 @@ fn random_calls_over_a_region_that_runs_out() {
 fn random_calls_to_a_source_that_refuses() {
     for seed in 1..5 {
         let run_refusing = Run { seed, refusals: true, steps: 2000, ..LONG };
-        run(&Heap::new(TestPages::new().demanding_commits()), run_refusing);
+        let mut heap = Heap::new(TestPages::new().demanding_commits());
+        heap.options.policy = ReleasePolicy { interval: 1, batch: 1 };
+        run(&heap, Run { live: 5, ..run_refusing });
         let mut heap = Heap::new(TestPages::over(region(8 << 20)));
         heap.options.zero_on_release = seed % 2 == 0;
         heap.options.policy = ReleasePolicy { interval: 1, batch: 1 };

@@ -40,7 +40,8 @@ const DIRT: u8 = 0xAA;
 /// source.refuse_nothing();
 ///
 /// // SAFETY: the range was handed out above, and nobody uses it.
-/// unsafe { source.unmap(pages.ptr, pages.len, Release { zero_from: len, huge: pages.huge, keep: true })? };
+/// let release = mallocstate::os::Release { zero_from: len, huge: pages.huge, keep: true };
+/// unsafe { source.unmap(pages.ptr, pages.len, release)? };
 /// assert_eq!(source.outstanding_bytes(), 0);
 /// assert_eq!(source.calls(), 3);
 /// # Ok::<(), mallocstate::os::PageError>(())
@@ -211,7 +212,10 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         assert!(address % page == 0 && pages.len % page == 0, "pages cut in pieces: {address:#x}, {:#x}", pages.len);
         assert!((address + offset) % align == 0, "{address:#x} + {offset:#x} is not a multiple of {align:#x}");
         // SAFETY: handed out just now, and nobody knows of it.
-        if unsafe { self.soil(pages.ptr, pages.len, pages.needs_commit) }.is_err() {
+        let soiled = unsafe { self.soil(pages.ptr, pages.len, pages.needs_commit) };
+        // SAFETY: as above; the first page is committed from the start.
+        let opened = soiled.and_then(|()| unsafe { self.set_accessible(pages.ptr, page, true) });
+        if opened.is_err() {
             // SAFETY: as above. What the source within does not take back is lost.
             let _ = unsafe {
                 self.source.unmap(pages.ptr, pages.len, Release { zero_from: pages.len, huge: pages.huge, keep: false })

@@ -8,7 +8,7 @@ use crate::heap::mode::parts::Table;
 use crate::heap::stats::{ClassStats, Classes};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
-use crate::segment::{OwnerId, Records};
+use crate::segment::Records;
 
 /// What a heap held when it was destroyed.
 #[derive(Clone, Debug)]
@@ -87,10 +87,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let Some(core) = ptr::NonNull::new(*self.core.get_mut()) else { return };
         // SAFETY: the core stands, and the borrow of the heap is exclusive.
         M::leave(unsafe { core.as_ref() });
-        // SAFETY: as above; nobody uses the core's records after this.
-        let mut records = unsafe { ptr::addr_of!((*core.as_ptr()).records).read() };
         // SAFETY: as above.
-        let owner: OwnerId = unsafe { core.as_ref() }.owner;
+        let owner = unsafe { core.as_ref() }.owner;
+        // SAFETY: as above.
+        let records = unsafe { &raw const (*core.as_ptr()).records };
+        // SAFETY: nobody uses the core after this.
+        let mut records = unsafe { records.read() };
         *self.core.get_mut() = ptr::null_mut();
         self.caches.clear();
         let bare = Records::new();

@@ -69,7 +69,7 @@ pub struct Release {
 pub struct Discarded {
     /// Every byte reads as zero (once committed again).
     pub zeroed: bool,
-    /// The range must be committed again before it is touched.
+    /// The range must be committed again before it is touched; only where [`Pages::needs_commit`] was true.
     pub needs_commit: bool,
 }
 

@@ -221,6 +221,8 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     /// Nobody needs what these bytes hold. Where the segment needs commits, they are committed again before use.
     pub(crate) unsafe fn discard(&self, segment: SegmentRef, offset: usize, end: usize) -> usize {
         let page = self.page_size();
+        // What was never touched takes no memory, and is known to be zero: a discard would not leave it so everywhere.
+        let end = end.min(align_up(segment.touched(), page));
         let (from, to) = (align_up(offset, page), align_down(end, page));
         if from >= to {
             return 0;

@@ -184,6 +184,11 @@ impl SlabPool {
                     self.segments -= 1;
                 }
                 Err(_) => {
+                    if supply.options.zero_on_release {
+                        // The tables are zero now; those of an empty segment can be made again.
+                        // SAFETY: the segment is committed, live and empty.
+                        unsafe { SlabSegment::write(segment.segment(), 0) };
+                    }
                     self.enlist(segment);
                     break;
                 }

@@ -137,14 +137,8 @@ impl SlabSegment {
         // SAFETY: as above; the map ends where what is reserved begins.
         unsafe { free.write_bytes(0, offsets.reserved - offsets.free) };
         let header_units = offsets.end.div_ceil(UNIT);
-        let map = this.map();
-        for unit in 0..units {
-            if unit < header_units {
-                map[unit].store(HEADER, Relaxed);
-            } else {
-                this.with_words(|free, _| set_run(free, unit, Run::One, true));
-            }
-        }
+        this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
+        this.with_words(|free, _| (header_units..units).for_each(|unit| set_run(free, unit, Run::One, true)));
         this
     }
 

@@ -99,7 +99,7 @@ mod tests {
             for run in Run::ALL {
                 assert_eq!(find_run(&words, run), slow_find(&words, run));
             }
-            let longest = Run::ALL.into_iter().filter(|&run| slow_find(&words, run).is_some()).next_back();
+            let longest = Run::ALL.into_iter().rfind(|&run| slow_find(&words, run).is_some());
             assert_eq!(longest_run(&words), longest);
         }
     }

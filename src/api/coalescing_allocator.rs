@@ -136,7 +136,7 @@ impl<M: Mode, S: PageSource> CoalescingAllocator<M, S> {
 unsafe impl<M: Mode, S: PageSource> Allocator for CoalescingAllocator<M, S> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.size() == 0 {
-            return Ok(dangling(layout));
+            return Ok(dangling(layout.align()));
         }
         self.take(layout).map_err(|_| AllocError)
     }

@@ -7,11 +7,12 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use crate::heap::{MallocState, Mode, Route, whole_block};
+use crate::coalesce::payload_of;
+use crate::heap::{Extent, MallocState, Mode, Route, direct_usable, whole_block};
 use crate::mapping;
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
-use crate::segment::{SegmentKind, SegmentRef};
+use crate::segment::{Geometry, SegmentKind, SegmentRef};
 use crate::slab::{BLOCK_ALIGN, class_of};
 
 /// Where a request by size alone is heading; `None` for sizes that no layout has. Zero bytes get a real block.
@@ -87,26 +88,22 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         match unsafe { self.route_of(block) } {
             Route::Small(class) | Route::Medium(class) => class.size(),
             // SAFETY: as above.
-            Route::Direct => unsafe { crate::coalesce::payload_of(whole_block(block), S::SEGMENT_SIZE) },
+            Route::Direct => direct_usable::<S>(unsafe { payload_of(whole_block(block), S::SEGMENT_SIZE) }),
             // SAFETY: as above.
             Route::Mapping => unsafe { mapping::len_of(whole_block(block), S::SEGMENT_SIZE) },
         }
     }
 
-    /// A layout that leads to the block's route.
+    /// What stands beside a block of its route and size.
     ///
     /// # Safety
     ///
     /// As for [`usable_size`](Self::usable_size).
-    unsafe fn layout_of(&self, block: NonNull<u8>) -> Option<Layout> {
+    unsafe fn extent_of(&self, block: NonNull<u8>) -> Extent {
         // SAFETY: the caller owns the block.
-        let size = unsafe { self.usable_size(block) };
+        let route = unsafe { self.route_of(block) };
         // SAFETY: as above.
-        let align = match unsafe { self.route_of(block) } {
-            Route::Direct => BLOCK_ALIGN * 2,
-            _ => BLOCK_ALIGN,
-        };
-        Layout::from_size_align(size, align).ok()
+        Extent { route, size: unsafe { self.usable_size(block) } }
     }
 
     /// A block of at least `size` bytes with the contents of the old one, as far as both go. `None` leaves the old block
@@ -117,8 +114,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block was made by one of this heap's C-style calls, and is in use. On success it is given up.
     pub unsafe fn realloc(&self, block: NonNull<u8>, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller owns the block.
-        let old = unsafe { self.layout_of(block) }?;
-        // SAFETY: as above; the layout leads to the block's route.
+        let old = unsafe { self.extent_of(block) };
+        // SAFETY: as above; the extent has the block's route.
         unsafe { self.resize_block(block, old, layout_for(size, BLOCK_ALIGN)?) }.map(NonNull::cast)
     }
 
@@ -129,10 +126,16 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block was made by one of this heap's C-style calls, and is in use.
     pub unsafe fn realloc_in_place(&self, block: NonNull<u8>, size: usize) -> bool {
         // SAFETY: the caller owns the block.
-        let Some(old) = (unsafe { self.layout_of(block) }) else { return false };
-        let Some(new) = layout_for(size, old.align()) else { return false };
-        // SAFETY: as above; the layout leads to the block's route.
-        size <= old.size() || unsafe { self.resize_in_place(block, old, new, false) }.is_some()
+        let old = unsafe { self.extent_of(block) };
+        let Some(layout) = layout_for(size, BLOCK_ALIGN) else { return false };
+        let new = match old.route {
+            // These stay what they are, as long as they are no larger than such a block may be.
+            Route::Direct if size <= S::MEDIUM_MAX => Extent { route: Route::Direct, size },
+            Route::Mapping => Extent { route: Route::Mapping, size },
+            _ => self.extent(layout),
+        };
+        // SAFETY: as above; the extent has the block's route.
+        size <= old.size || unsafe { self.resize_in_place(block, old, new, BLOCK_ALIGN, false) }.is_some()
     }
 
     /// The route by which a block came, from what stands beside it.

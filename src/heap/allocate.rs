@@ -27,8 +27,8 @@ pub(crate) enum Terms {
 
 /// A well-aligned pointer to no bytes.
 #[inline(always)]
-pub(crate) fn dangling(layout: Layout) -> NonNull<[u8]> {
-    let pointer = ptr::without_provenance_mut(layout.align());
+pub(crate) fn dangling(align: usize) -> NonNull<[u8]> {
+    let pointer = ptr::without_provenance_mut(align);
     // SAFETY: an alignment is not zero.
     NonNull::slice_from_raw_parts(unsafe { NonNull::new_unchecked(pointer) }, 0)
 }
@@ -145,7 +145,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     fn small_slow(&self, layout: Layout, class: SizeClass, terms: Terms) -> Option<NonNull<[u8]>> {
         if class == SizeClass::ZERO {
-            return Some(dangling(layout));
+            return Some(dangling(layout.align()));
         }
         let block = self.with_relief(|core| self.with_cache(core, |cache| self.refill(core, cache, class, terms)))?;
         #[cfg(any(debug_assertions, feature = "hardened"))]

@@ -10,7 +10,7 @@ use crate::cache::{MediumCache, ThreadCache};
 use crate::coalesce::{self, MediumBlock, MediumRequest};
 use crate::heap::allocate::Terms;
 use crate::heap::core::{Core, Medium, MediumTier};
-use crate::heap::route::medium_index;
+use crate::heap::route::{direct_usable, medium_index};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
@@ -70,11 +70,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             let block = self.take_from_roots(core, request, terms)?;
             if let Some(tier) = core.medium() {
                 tier.direct_blocks.fetch_add(1, Relaxed);
-                tier.direct_bytes.fetch_add(block.payload, Relaxed);
+                tier.direct_bytes.fetch_add(direct_usable::<S>(block.payload), Relaxed);
             }
             Ok(block)
         })?;
-        Some(NonNull::slice_from_raw_parts(block.ptr, block.payload))
+        Some(NonNull::slice_from_raw_parts(block.ptr, direct_usable::<S>(block.payload)))
     }
 
     /// A block from the thread's own root, else from the free memory of another one, else from a new segment.
@@ -154,7 +154,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Some(class) => _ = tier.out[medium_index::<S>(class)].fetch_sub(1, Relaxed),
             None => {
                 tier.direct_blocks.fetch_sub(1, Relaxed);
-                tier.direct_bytes.fetch_sub(payload, Relaxed);
+                tier.direct_bytes.fetch_sub(direct_usable::<S>(payload), Relaxed);
             }
         }
     }

@@ -60,7 +60,8 @@ pub use stats::{ClassStats, Failures, Stats};
 pub use teardown::Teardown;
 
 pub(crate) use allocate::{dangling, whole_block};
-pub(crate) use route::Route;
+pub(crate) use resize::Extent;
+pub(crate) use route::{Route, direct_usable};
 pub(crate) use segments::usage as segment_usage;
 
 /// A heap for one thread at a time.

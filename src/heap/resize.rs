@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::heap::allocate::{Terms, dangling, whole_block, zero_up_to};
-use crate::heap::route::{Route, medium_index, route};
+use crate::heap::route::{Route, direct_usable, medium_index, route};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::address::is_aligned;
@@ -16,23 +16,44 @@ use crate::slab::SizeClass;
 /// A block after it was resized: its bytes, and the address from which on what was added is known to be zero.
 type Resized = (NonNull<[u8]>, usize);
 
+/// What is known of a block: the route by which it came or is to come, and how many of its bytes matter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) route: Route,
+    pub(crate) size: usize,
+}
+
+impl Extent {
+    /// The extent of a layout's block.
+    #[inline]
+    pub(crate) fn of<S: PageSource>(layout: Layout) -> Self {
+        Self { route: route::<S>(layout), size: layout.size() }
+    }
+}
+
 impl<M: Mode, S: PageSource> MallocState<M, S> {
+    /// The extent of a block that the layout fits.
+    #[inline]
+    pub(crate) fn extent(&self, layout: Layout) -> Extent {
+        Extent::of::<S>(layout)
+    }
+
     /// A block of the new layout with the contents of the old one.
     ///
     /// # Safety
     ///
-    /// The block is of this heap, in use, and `old` fits it. On success the old pointer is void.
-    pub(crate) unsafe fn resize_block(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<[u8]>> {
+    /// The block is of this heap, in use, and came by the route of `old`. On success the old pointer is void.
+    pub(crate) unsafe fn resize_block(&self, ptr: NonNull<u8>, old: Extent, new: Layout) -> Option<NonNull<[u8]>> {
         // SAFETY: the caller keeps the contract of `resize_in_place`.
-        if let Some((block, _)) = unsafe { self.resize_in_place(ptr, old, new, true) } {
+        if let Some((block, _)) = unsafe { self.resize_in_place(ptr, old, Extent::of::<S>(new), new.align(), true) } {
             return Some(block);
         }
-        let terms = if new.size() < old.size() { Terms::BeyondLimit } else { Terms::WithinLimit };
+        let terms = if new.size() < old.size { Terms::BeyondLimit } else { Terms::WithinLimit };
         let block = self.allocate_on(new, terms)?;
         // SAFETY: both blocks are at least this long, and in use at the same time.
-        unsafe { ptr.copy_to_nonoverlapping(block.cast(), old.size().min(new.size())) };
+        unsafe { ptr.copy_to_nonoverlapping(block.cast(), old.size.min(new.size())) };
         // SAFETY: the caller gives the old block up.
-        unsafe { self.free_block(ptr, old) };
+        unsafe { self.free_by_route(ptr, old.route) };
         Some(block)
     }
 
@@ -41,18 +62,18 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// # Safety
     ///
     /// As for [`resize_block`](Self::resize_block).
-    pub(crate) unsafe fn grow_zeroed_block(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<[u8]>> {
+    pub(crate) unsafe fn grow_zeroed_block(&self, ptr: NonNull<u8>, old: Extent, new: Layout) -> Option<NonNull<[u8]>> {
         // SAFETY: the caller keeps the contract of `resize_in_place`.
-        let resized = unsafe { self.resize_in_place(ptr, old, new, true) };
+        let resized = unsafe { self.resize_in_place(ptr, old, Extent::of::<S>(new), new.align(), true) };
         let (block, zero_from) = match resized {
             Some(resized) => resized,
             // SAFETY: the caller keeps the contract of `resize_block`.
             None => (unsafe { self.resize_block(ptr, old, new) }?, usize::MAX),
         };
         // SAFETY: a block is at least as long as its layout.
-        let added = unsafe { block.cast::<u8>().add(old.size()) };
+        let added = unsafe { block.cast::<u8>().add(old.size) };
         // SAFETY: the rest of the block is the caller's.
-        unsafe { zero_up_to(NonNull::slice_from_raw_parts(added, block.len() - old.size()), zero_from) };
+        unsafe { zero_up_to(NonNull::slice_from_raw_parts(added, block.len() - old.size), zero_from) };
         Some(block)
     }
 
@@ -64,14 +85,16 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) unsafe fn resize_in_place(
         &self,
         ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
+        old: Extent,
+        new: Extent,
+        align: usize,
         may_move: bool,
     ) -> Option<Resized> {
         let whole = |len: usize| Some((NonNull::slice_from_raw_parts(ptr, len), usize::MAX));
-        match (route::<S>(old), route::<S>(new)) {
+        let grows = new.size > old.size;
+        match (old.route, new.route) {
             (Route::Small(SizeClass::ZERO), Route::Small(SizeClass::ZERO)) if may_move => {
-                Some((dangling(new), usize::MAX))
+                Some((dangling(align), usize::MAX))
             }
             (Route::Small(SizeClass::ZERO), _) => None,
             (Route::Small(from), Route::Small(to)) | (Route::Medium(from), Route::Medium(to)) if from == to => {
@@ -79,27 +102,34 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
             (Route::Medium(from), Route::Medium(to)) => {
                 // SAFETY: the caller owns the block.
-                let done = unsafe { self.resize_medium(ptr, to.size(), new.size() > old.size()) }.is_some();
-                if !done {
-                    return None;
-                }
+                unsafe { self.resize_medium(ptr, to.size(), grows) }?;
                 if let Some(tier) = self.core()?.medium() {
                     tier.out[medium_index::<S>(from)].fetch_sub(1, Relaxed);
                     tier.out[medium_index::<S>(to)].fetch_add(1, Relaxed);
                 }
                 whole(to.size())
             }
-            (Route::Direct, Route::Direct) if is_aligned(ptr.addr().get(), new.align()) => {
+            (Route::Direct, Route::Direct) if is_aligned(ptr.addr().get(), align) => {
                 // SAFETY: the caller owns the block.
-                let (before, after) = unsafe { self.resize_medium(ptr, new.size(), new.size() > old.size()) }?;
+                let (before, after) = unsafe { self.resize_medium(ptr, new.size, grows) }?;
+                let (before, after) = (direct_usable::<S>(before), direct_usable::<S>(after));
                 if let Some(tier) = self.core()?.medium() {
                     tier.direct_bytes.fetch_add(after.wrapping_sub(before), Relaxed);
                 }
                 whole(after)
             }
-            (Route::Mapping, Route::Mapping) => {
+            (Route::Mapping, Route::Mapping) if grows => {
+                let (core, block) = (self.core()?, whole_block(ptr));
+                let supply = self.context(core).supply;
                 // SAFETY: the caller owns the block.
-                unsafe { self.resize_mapping(ptr, old, new, may_move) }
+                let grown = unsafe { core.mappings.lock().grow(&supply, block, new.size, align, may_move) }?;
+                Some((NonNull::slice_from_raw_parts(grown.ptr, grown.len), grown.zero_from))
+            }
+            (Route::Mapping, Route::Mapping) if is_aligned(ptr.addr().get(), align) => {
+                let (core, block) = (self.core()?, whole_block(ptr));
+                let supply = self.context(core).supply;
+                // SAFETY: the caller owns the block, and gives up the part beyond.
+                whole(unsafe { core.mappings.lock().shrink(&supply, block, new.size) })
             }
             _ => None,
         }
@@ -122,22 +152,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
         // SAFETY: the caller owns the block.
         Some((before, unsafe { crate::coalesce::payload_of(block, S::SEGMENT_SIZE) }))
-    }
-
-    unsafe fn resize_mapping(&self, ptr: NonNull<u8>, old: Layout, new: Layout, may_move: bool) -> Option<Resized> {
-        let (core, block) = (self.core()?, whole_block(ptr));
-        let supply = self.context(core).supply;
-        if new.size() > old.size() {
-            // SAFETY: the caller owns the block.
-            let grown = unsafe { core.mappings.lock().grow(&supply, block, new.size(), new.align(), may_move) }?;
-            return Some((NonNull::slice_from_raw_parts(grown.ptr, grown.len), grown.zero_from));
-        }
-        if !is_aligned(ptr.addr().get(), new.align()) {
-            return None;
-        }
-        // SAFETY: the caller owns the block, and gives up the part beyond.
-        let len = unsafe { core.mappings.lock().shrink(&supply, block, new.size()) };
-        Some((NonNull::slice_from_raw_parts(ptr, len), usize::MAX))
     }
 
     /// Makes a block longer without moving it; the answer is the bytes that may be used from now on.
@@ -171,6 +185,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub unsafe fn grow_in_place(&self, ptr: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
         let new = Layout::from_size_align(new_size, layout.align()).ok().filter(|new| new.size() >= layout.size())?;
         // SAFETY: the caller keeps the contract of `resize_in_place`.
-        unsafe { self.resize_in_place(ptr, layout, new, false) }.map(|(block, _)| block.len())
+        unsafe { self.resize_in_place(ptr, Extent::of::<S>(layout), Extent::of::<S>(new), new.align(), false) }
+            .map(|(block, _)| block.len())
     }
 }

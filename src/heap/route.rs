@@ -39,6 +39,12 @@ pub(crate) fn route<S: PageSource>(layout: Layout) -> Route {
     }
 }
 
+/// Bytes that may be used of a block with an alignment of its own: a longer one would be of another route.
+#[inline]
+pub(crate) fn direct_usable<S: PageSource>(payload: usize) -> usize {
+    payload.min(S::MEDIUM_MAX)
+}
+
 /// The number of a medium class among the medium ones.
 #[inline(always)]
 pub(crate) fn medium_index<S: PageSource>(class: SizeClass) -> usize {

@@ -51,6 +51,7 @@ impl Account {
         self.peak.load(Relaxed).max(self.committed())
     }
 
+    #[inline(always)]
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Relaxed)
     }

@@ -30,7 +30,7 @@ use crate::slab::bitmap::Bitmap;
 use crate::slab::locate::segment_ref;
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
-use crate::slab::units::{Run, set_run};
+use crate::slab::units::{Run, set_from, set_run};
 
 /// Bytes charged for a slab beside its portions: its descriptor and bitmaps.
 pub(super) const SLAB_OVERHEAD: usize = size_of::<Slab>() + BITMAPS * size_of::<Bitmap>();
@@ -138,7 +138,7 @@ impl SlabSegment {
         unsafe { free.write_bytes(0, offsets.reserved - offsets.free) };
         let header_units = offsets.end.div_ceil(UNIT);
         this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
-        this.with_words(|free, _| (header_units..units).for_each(|unit| set_run(free, unit, Run::One, true)));
+        this.with_words(|free, _| set_from(free, header_units, units));
         this
     }
 

@@ -29,6 +29,7 @@ const LINEAR_MAX: usize = 256;
 const LINEAR_CLASSES: usize = LINEAR_MAX / STEP;
 const TABLE_MAX: usize = 1024;
 
+#[inline(always)]
 const fn class_by_arithmetic(size: usize) -> usize {
     if size <= LINEAR_MAX {
         return size.div_ceil(STEP);
@@ -48,7 +49,8 @@ const fn size_by_arithmetic(class: usize) -> usize {
     (9 + beyond % 8) << (beyond / 8 + 5)
 }
 
-static CLASS_OF_STEPS: [u8; TABLE_MAX / STEP + 1] = {
+/// `const`, not `static`: a class folds to a constant where the layout is one.
+const CLASS_OF_STEPS: [u8; TABLE_MAX / STEP + 1] = {
     let mut table = [0; TABLE_MAX / STEP + 1];
     let mut steps = 0;
     while steps < table.len() {
@@ -58,7 +60,7 @@ static CLASS_OF_STEPS: [u8; TABLE_MAX / STEP + 1] = {
     table
 };
 
-static SIZES: [u32; CLASSES] = {
+const SIZES: [u32; CLASSES] = {
     let mut sizes = [0; CLASSES];
     let mut class = 0;
     while class < CLASSES {

@@ -71,6 +71,15 @@ pub(crate) fn set_run(words: &mut [u64], first: usize, run: Run, value: bool) {
     if value { *word |= bits } else { *word &= !bits }
 }
 
+/// Puts the units from `first` to `end` into an empty bitmap.
+pub(crate) fn set_from(words: &mut [u64], first: usize, end: usize) {
+    let below = |count: usize| if count >= 64 { u64::MAX } else { (1 << count) - 1 };
+    for (index, word) in words.iter_mut().enumerate() {
+        let start = index * 64;
+        *word = below(end.saturating_sub(start)) & !below(first.saturating_sub(start));
+    }
+}
+
 /// Whether a unit is in a bitmap.
 pub(crate) fn is_set(words: &[u64], unit: usize) -> bool {
     words[unit / 64] >> (unit % 64) & 1 == 1
@@ -117,6 +126,15 @@ mod tests {
                 set_run(&mut words, first, run, false);
                 assert_eq!(words, [0, 0]);
             }
+        }
+    }
+
+    #[test]
+    fn a_range_of_units_is_just_that_range() {
+        for (first, end) in [(0, 0), (0, 64), (3, 256), (5, 100), (64, 65), (100, 192), (70, 256)] {
+            let mut words = [0; 4];
+            set_from(&mut words, first, end);
+            assert!((0..256).all(|unit| is_set(&words, unit) == (first..end).contains(&unit)), "{first}..{end}");
         }
     }
 

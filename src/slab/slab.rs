@@ -55,6 +55,8 @@ pub(super) const BUMPING: u8 = 2;
 pub(super) const DISCARDABLE: u8 = 4;
 /// Pages were discarded that must be committed again.
 pub(super) const DECOMMITTED: u8 = 8;
+/// The bitmap holds what an earlier slab left there, and stands for the empty one.
+const STALE_BITS: u8 = 16;
 
 impl Slab {
     /// Makes this the descriptor of an empty slab with nothing committed.
@@ -70,15 +72,20 @@ impl Slab {
         self.free.store(0, Relaxed);
         self.class.store(class.index() as u8, Relaxed);
         self.run.set(run);
-        self.flags.set(0);
-        self.with_bits(Bitmap::clear);
+        // A slab whose blocks never come back does not touch its bitmap at all.
+        self.flags.set(STALE_BITS);
     }
 
     /// Runs `change` on the bitmap; the caller holds the root's lock, or an exclusive borrow of the heap.
     pub(super) fn with_bits<R>(&self, change: impl FnOnce(&mut Bitmap) -> R) -> R {
         // SAFETY: `reset` stored the slab's own bitmap; the lock's holder is the only one to use it, and no closure
         // here reaches it a second time.
-        change(unsafe { &mut *self.bits.get() })
+        let bits = unsafe { &mut *self.bits.get() };
+        if self.is(STALE_BITS) {
+            bits.clear();
+            self.set(STALE_BITS, false);
+        }
+        change(bits)
     }
 
     pub(super) fn class(&self) -> SizeClass {

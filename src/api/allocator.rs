@@ -64,6 +64,7 @@ macro_rules! implement_allocator {
     };
 }
 
+#[cfg(feature = "alloc")]
 pub(crate) use implement_allocator;
 
 implement_allocator!([M: Mode, S: PageSource] MallocState<M, S>, heap => heap);

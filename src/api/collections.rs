@@ -20,7 +20,7 @@
 
 #[cfg(feature = "std")]
 type Default<'a> = &'a crate::MallocState;
-#[cfg(not(feature = "std"))]
+#[cfg(all(not(feature = "std"), any(feature = "alloc", feature = "hashbrown")))]
 type Default<'a> = &'a crate::LocalMallocState<crate::RegionPages>;
 
 /// A vector in a heap.

@@ -363,7 +363,7 @@ unsafe fn owned(ptr: NonNull<u8>, segment_size: usize) -> Block {
 /// `ptr` is a block of a coalescing segment, allocated and the caller's own.
 pub(crate) unsafe fn payload_of(ptr: NonNull<u8>, segment_size: usize) -> usize {
     // SAFETY: the caller keeps the contract.
-    unsafe { owned(ptr, segment_size) }.tag().len() - BLOCK_HEADER
+    unsafe { owned(ptr, segment_size) }.tag().len().saturating_sub(BLOCK_HEADER)
 }
 
 /// Whether the block was asked for as one that comes back directly. Needs no lock.

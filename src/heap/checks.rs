@@ -3,6 +3,8 @@
 //!
 //! Costs a free two dependent loads to the slab's descriptor and an atomic read-modify-write, and an allocation the same.
 
+#![expect(unsafe_code, reason = "reads the tag of the block that is freed")]
+
 use core::ptr::NonNull;
 
 use crate::heap::{MallocState, Mode};
@@ -37,7 +39,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     /// Checks that a medium block is one of this heap, and as long as its class.
-    #[expect(unsafe_code, reason = "reads the tag of the block that is freed")]
     pub(crate) fn check_medium(&self, block: NonNull<u8>, class: SizeClass) {
         let Some(core) = self.core() else { corruption("freed block is of no heap", block.as_ptr()) };
         let _ = self.root_of(core, block);

@@ -153,17 +153,16 @@ impl<M: Mode> Core<M> {
         if let Some(made) = published(slot) {
             return Ok(made);
         }
-        M::while_making(|| {
-            let mut pool = self.pool.lock();
-            if let Some(made) = published(slot) {
-                return Ok(made);
-            }
-            let place = pool.host(&context.supply, size_of::<T>())?.cast::<T>();
-            write(place);
-            slot.store(place.as_ptr(), Release);
-            // SAFETY: it was just written, and stays until the heap goes.
-            Ok(unsafe { place.as_ref() })
-        })
+        let _making = M::making();
+        let mut pool = self.pool.lock();
+        if let Some(made) = published(slot) {
+            return Ok(made);
+        }
+        let place = pool.host(&context.supply, size_of::<T>())?.cast::<T>();
+        write(place);
+        slot.store(place.as_ptr(), Release);
+        // SAFETY: it was just written, and stays until the heap goes.
+        Ok(unsafe { place.as_ref() })
     }
 
     /// All roots of small classes that have been made.
@@ -310,20 +309,6 @@ fn chunk_of(slot: usize) -> Option<(usize, usize)> {
     (chunk < CHUNKS).then(|| (chunk, slot - (FIRST_CHUNK << chunk)))
 }
 
-/// Every lock of a heap, in the order in which they are taken: for the fork handlers.
-impl<M: Mode> Core<M> {
-    /// Calls `visit` for each lock: roots, then the pool and the mappings, then the records.
-    pub(crate) fn for_each_lock(&self, mut visit: impl FnMut(&M::Lock)) {
-        self.roots().for_each(|(_, root)| visit(root.raw()));
-        if let Some(tier) = self.medium() {
-            tier.roots().for_each(|root| visit(root.raw()));
-        }
-        visit(self.mappings.raw());
-        visit(self.pool.raw());
-        visit(self.records.raw());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,10 +325,5 @@ mod tests {
         }
         assert_eq!(chunk_of(FIRST_CHUNK << CHUNKS), None);
         assert_eq!(chunk_of(FIRST_CHUNK - 1), None);
-    }
-
-    #[test]
-    fn a_lock_costs_no_more_than_a_word() {
-        assert!(size_of::<crate::os::raw_locks::SystemLock>() <= size_of::<usize>());
     }
 }

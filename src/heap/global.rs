@@ -1,8 +1,4 @@
 //! The mode for a program's global allocator: nothing in it allocates, and a fork finds its locks free.
-//!
-//! Before a fork the handlers take every lock that a heap of this mode, or a static of the crate, may hold, in the order
-//! in which the crate takes them; after it, parent and child give them back. What other threads had cached is out of the
-//! child's reach: their slots stay leased there.
 
 #![expect(unsafe_code, reason = "holds locks across a fork")]
 
@@ -14,7 +10,9 @@ use crate::heap::core::Core;
 use crate::heap::mode::{InlineCaches, parts, threaded};
 use crate::heap::{MallocState, Mode};
 use crate::os::SystemPages;
-use crate::os::lock::Locked;
+#[cfg(unix)]
+use crate::os::lock::RawLock;
+use crate::os::lock::{Guard, Locked};
 use crate::os::raw_locks::SystemLock;
 
 /// As [`Threaded`](crate::Threaded), but nothing allocates behind the heap's back: the mode for a program's global
@@ -53,6 +51,7 @@ impl parts::Parts for Global {
     type Lock = SystemLock;
     type Table = InlineCaches<{ threaded::INLINE_SLOTS }>;
     type Lease = slot::Lease;
+    type Making = Making;
     const COALESCING_ROOTS: usize = threaded::COALESCING_ROOTS;
 
     #[inline(always)]
@@ -72,17 +71,15 @@ impl parts::Parts for Global {
         slot::high_water()
     }
 
-    fn while_making<R>(make: impl FnOnce() -> R) -> R {
-        let _no_fork = REGISTRY.lock();
-        make()
+    fn making() -> Making {
+        Making(REGISTRY.lock())
     }
 
-    fn enter(core: &Core<Self>) {
-        let mut registry = REGISTRY.lock();
+    fn enter(core: &Core<Self>, making: &mut Making) {
         #[cfg(unix)]
-        registry.watch_forks();
-        core.next.store(registry.first, Relaxed);
-        registry.first = ptr::from_ref(core).cast_mut();
+        crate::heap::fork::watch();
+        core.next.store(making.0.first, Relaxed);
+        making.0.first = ptr::from_ref(core).cast_mut();
     }
 
     fn leave(core: &Core<Self>) {
@@ -99,21 +96,18 @@ impl parts::Parts for Global {
     }
 }
 
+/// Keeps forks away while a heap gets new locks.
+pub struct Making(Guard<'static, SystemLock, Registry>);
+
 /// The heaps of this mode that have a core.
 struct Registry {
     first: *mut Core<Global>,
-    #[cfg(unix)]
-    watches_forks: bool,
 }
 
 // SAFETY: cores have no thread; the registry's lock hands them from one to the next.
 unsafe impl Send for Registry {}
 
-static REGISTRY: Locked<SystemLock, Registry> = Locked::new(Registry {
-    first: ptr::null_mut(),
-    #[cfg(unix)]
-    watches_forks: false,
-});
+static REGISTRY: Locked<SystemLock, Registry> = Locked::new(Registry { first: ptr::null_mut() });
 
 impl Registry {
     fn heaps(&self) -> impl Iterator<Item = &Core<Global>> {
@@ -122,54 +116,52 @@ impl Registry {
         core::iter::successors(core(self.first), move |heap| core(heap.next.load(Relaxed)))
     }
 
+    /// Calls `visit` for every lock of every heap, in the order in which they are taken.
     #[cfg(unix)]
-    fn watch_forks(&mut self) {
-        if !self.watches_forks {
-            self.watches_forks = crate::os::native::at_fork(fork::prepare, fork::parent, fork::child);
+    fn for_each_lock(&self, mut visit: impl FnMut(&SystemLock)) {
+        for heap in self.heaps() {
+            heap.roots().for_each(|(_, root)| visit(root.raw()));
+            heap.medium().into_iter().flat_map(|tier| tier.roots()).for_each(|root| visit(root.raw()));
+            visit(heap.mappings.raw());
+            visit(heap.pool.raw());
+            visit(heap.records.raw());
         }
     }
 }
 
+/// Before a fork: takes the locks of all heaps. The registry stays locked meanwhile, so that no heap comes, goes, or gets
+/// new locks.
 #[cfg(unix)]
-mod fork {
-    //! Handlers that run around every fork.
+pub(super) fn fork_prepare() {
+    core::mem::ManuallyDrop::new(REGISTRY.lock()).for_each_lock(RawLock::lock);
+}
 
-    use super::REGISTRY;
-    use crate::cache::slot;
-    use crate::os::lock::RawLock;
-    use crate::os::segment_cache;
+/// After a fork, in the parent: gives the locks back.
+///
+/// # Safety
+///
+/// This thread called [`fork_prepare`] before the fork.
+#[cfg(unix)]
+pub(super) unsafe fn fork_parent() {
+    // SAFETY: this thread holds the registry's lock.
+    let registry = unsafe { REGISTRY.get_locked() };
+    // SAFETY: `fork_prepare` took each of these locks in this thread.
+    registry.for_each_lock(|lock| unsafe { lock.unlock() });
+    // SAFETY: as above.
+    unsafe { REGISTRY.raw().unlock() };
+}
 
-    pub(super) extern "C" fn prepare() {
-        // The registry stays locked until after the fork: no heap comes, goes, or gets new locks.
-        let registry = core::mem::ManuallyDrop::new(REGISTRY.lock());
-        registry.heaps().for_each(|heap| heap.for_each_lock(RawLock::lock));
-        slot::fork_prepare();
-        segment_cache::fork_prepare();
-    }
-
-    pub(super) extern "C" fn parent() {
-        // SAFETY: `prepare` ran in this thread.
-        unsafe { segment_cache::fork_parent() };
-        // SAFETY: as above.
-        unsafe { slot::fork_parent() };
-        // SAFETY: this thread holds the registry's lock since `prepare`.
-        let registry = unsafe { REGISTRY.get_locked() };
-        // SAFETY: `prepare` took each of these locks in this thread.
-        registry.heaps().for_each(|heap| heap.for_each_lock(|lock| unsafe { lock.unlock() }));
-        // SAFETY: as above.
-        unsafe { REGISTRY.raw().unlock() };
-    }
-
-    pub(super) extern "C" fn child() {
-        // SAFETY: `prepare` ran in this thread, the only one here.
-        unsafe { segment_cache::fork_child() };
-        // SAFETY: as above.
-        unsafe { slot::fork_child() };
-        // SAFETY: this thread holds the registry's lock since `prepare`.
-        let registry = unsafe { REGISTRY.get_locked() };
-        // SAFETY: `prepare` took each of these locks in this thread, the only one here.
-        registry.heaps().for_each(|heap| heap.for_each_lock(|lock| unsafe { lock.unlock_in_child() }));
-        // SAFETY: as above.
-        unsafe { REGISTRY.raw().unlock_in_child() };
-    }
+/// After a fork, in the child: frees the locks.
+///
+/// # Safety
+///
+/// This thread called [`fork_prepare`] before the fork.
+#[cfg(unix)]
+pub(super) unsafe fn fork_child() {
+    // SAFETY: this thread holds the registry's lock.
+    let registry = unsafe { REGISTRY.get_locked() };
+    // SAFETY: `fork_prepare` took each of these locks in this thread, the only one here.
+    registry.for_each_lock(|lock| unsafe { lock.unlock_in_child() });
+    // SAFETY: as above.
+    unsafe { REGISTRY.raw().unlock_in_child() };
 }

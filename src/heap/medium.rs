@@ -14,6 +14,7 @@ use crate::heap::route::{direct_usable, medium_index};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
+use crate::primitives::address::is_aligned;
 use crate::segment::{Geometry, Refusal, SegmentKind, SegmentRef};
 use crate::slab::{BLOCK_ALIGN, SizeClass, SlabContext};
 
@@ -148,8 +149,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let context = self.context(core);
         let (tier, root) = self.root_of(core, block);
         core.returns.fetch_add(1, Relaxed);
+        // What this reads where no block starts does not matter: the root aborts then.
+        // SAFETY: the address is behind the header of a coalescing segment.
+        let found = unsafe { self.medium_class_of(block) };
         // SAFETY: the block is of this heap, and its owner has given it up.
         let payload = unsafe { root.lock().free(&context.supply, block) };
+        if found != class {
+            corruption("block freed as one of another size class", block.as_ptr());
+        }
         match class {
             Some(class) => _ = tier.out[medium_index::<S>(class)].fetch_sub(1, Relaxed),
             None => {
@@ -163,7 +170,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) fn root_of<'a>(&self, core: &'a Core<M>, block: NonNull<u8>) -> (&'a MediumTier<M>, &'a Medium<M>) {
         // SAFETY: what is freed or resized is the start of some block, by the contract of every such call.
         let segment = unsafe { SegmentRef::of_block(block.addr().get(), S::SEGMENT_SIZE) };
-        if !segment.is_live(core.owner, SegmentKind::Coalescing) {
+        if !is_aligned(block.addr().get(), BLOCK_ALIGN) || !segment.is_live(core.owner, SegmentKind::Coalescing) {
             corruption("block is not a medium one of this heap", block.as_ptr());
         }
         let found = core.medium().and_then(|tier| Some((tier, tier.root(segment.root())?)));

@@ -7,6 +7,8 @@ mod caches;
 #[cfg(any(debug_assertions, feature = "hardened"))]
 mod checks;
 mod core;
+#[cfg(all(feature = "std", unix))]
+pub(crate) mod fork;
 #[cfg(all(
     feature = "std",
     any(
@@ -32,14 +34,16 @@ mod validate;
 
 use ::core::fmt;
 use ::core::marker::PhantomData;
+use ::core::mem;
 use ::core::ptr;
 use ::core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::heap::core::Core;
 use crate::heap::mode::parts::Table;
 use crate::heap::options::Name;
+use crate::os::lock::Locked;
 use crate::os::{PageSource, SystemPages};
-use crate::segment::{Account, HEADER_BYTES, OwnerId, Records, Refusal, Supply, SupplyOptions};
+use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
 use crate::slab::{SlabContext, SlabPool};
 
 #[cfg(all(
@@ -95,6 +99,8 @@ pub type LocalMallocState<S = SystemPages> = MallocState<Local, S>;
 pub struct MallocState<M: Mode = Threaded, S: PageSource = SystemPages> {
     caches: M::Table,
     core: AtomicPtr<Core<M>>,
+    /// What an attempt to make the core has mapped and could not give back.
+    unmade: Locked<M::Lock, Records<M::Lock>>,
     account: Account,
     failures: [AtomicUsize; 3],
     options: SupplyOptions,
@@ -160,6 +166,11 @@ impl<S: PageSource> MallocState<Threaded, S> {
         Self::unlimited(source)
     }
 
+    /// Starts a heap for one thread at a time with options, on a page source of its own. Works without an operating system.
+    pub fn local_builder_in<'a>(source: S) -> Builder<'a, Local, S> {
+        Builder::new(source)
+    }
+
     /// A heap for one thread at a time, on a page source of its own. Works without an operating system.
     ///
     /// ```
@@ -186,6 +197,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         Self {
             caches: M::Table::EMPTY,
             core: AtomicPtr::new(ptr::null_mut()),
+            unmade: Locked::new(Records::new()),
             account: Account::new(limit),
             failures: [const { AtomicUsize::new(0) }; 3],
             options,
@@ -258,45 +270,24 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
     }
 
-    /// Makes the first segment with the core in it. Threads may do so at the same time: the first to publish wins, and
-    /// the others give their segment back.
+    /// Makes the first segment with the core in it, under the lock of what an earlier attempt has left behind.
     #[cold]
     fn make_core(&self) -> Result<&Core<M>, Refusal> {
-        let (owner, mut records, mut pool) = (OwnerId::next(), Records::new(), SlabPool::new());
-        let added = pool.add_segment(&self.supply(&records, owner), size_of::<Core<M>>());
-        let segment = match added {
-            Ok(segment) => segment,
-            Err(refusal) => {
-                self.abandon(&mut records, owner);
-                return Err(refusal);
-            }
-        };
+        let mut making = M::making();
+        let mut unmade = self.unmade.lock();
+        if let Some(made) = self.core() {
+            return Ok(made);
+        }
+        let (owner, mut pool) = (OwnerId::next(), SlabPool::new());
+        let segment = pool.add_segment(&self.supply(&unmade, owner), size_of::<Core<M>>())?;
+        let records = mem::replace(&mut *unmade, Records::new());
         // SAFETY: the segment's reserved part has room for a core, and is nobody else's.
         let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool) };
-        // SAFETY: it was just written.
+        // SAFETY: it was just written, and stays until the heap goes.
         let made = unsafe { core.as_ref() };
-        M::enter(made);
-        match self.core.compare_exchange(ptr::null_mut(), core.as_ptr(), Release, Acquire) {
-            Ok(_) => Ok(made),
-            Err(winner) => {
-                M::leave(made);
-                self.account.uncharge::<M::Lock>(segment.overhead() - HEADER_BYTES);
-                // SAFETY: no other thread has seen this core, and it is not used again.
-                let mut core = unsafe { core.read() };
-                self.abandon(&mut core.records, owner);
-                // SAFETY: the winner's core is published.
-                Ok(unsafe { &*winner })
-            }
-        }
-    }
-
-    /// Gives back what a heap that never came to be has mapped.
-    fn abandon(&self, records: &mut Records<M::Lock>, owner: OwnerId) {
-        while let Some(segment) = records.pop() {
-            self.account.uncharge::<M::Lock>(HEADER_BYTES);
-            // SAFETY: nobody has heard of the segment. A source that refuses here keeps a range that nobody uses.
-            let _ = unsafe { self.supply(records, owner).unmap(segment) };
-        }
+        M::enter(made, &mut making);
+        self.core.store(core.as_ptr(), Release);
+        Ok(made)
     }
 
     fn supply<'a>(&'a self, records: &'a Records<M::Lock>, owner: OwnerId) -> Supply<'a, S, M::Lock> {

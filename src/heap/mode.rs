@@ -94,12 +94,12 @@ pub(crate) mod parts {
         fn lease_if_free(slot: usize) -> Option<Self::Lease>;
         /// Every slot ever leased is below.
         fn high_water() -> usize;
-        /// Runs `make`, which adds locks to a heap; no fork happens meanwhile.
-        fn while_making<R>(make: impl FnOnce() -> R) -> R {
-            make()
-        }
+        /// Held while a heap gets new locks: no fork happens meanwhile.
+        type Making;
+        /// Waits until locks may be made.
+        fn making() -> Self::Making;
         /// Runs when a heap's core stands, before any other thread can reach it.
-        fn enter(_core: &Core<Self>)
+        fn enter(_core: &Core<Self>, _making: &mut Self::Making)
         where
             Self: crate::heap::Mode,
         {
@@ -117,6 +117,7 @@ impl parts::Parts for Local {
     type Lock = NoLock;
     type Table = InlineCaches<1>;
     type Lease = LocalLease;
+    type Making = ();
     const COALESCING_ROOTS: usize = 1;
 
     #[inline(always)]
@@ -134,6 +135,13 @@ impl parts::Parts for Local {
 
     fn high_water() -> usize {
         1
+    }
+
+    fn making() {}
+
+    #[cfg(all(feature = "std", unix))]
+    fn enter(_: &crate::heap::core::Core<Self>, (): &mut ()) {
+        crate::heap::fork::watch();
     }
 }
 
@@ -162,6 +170,7 @@ impl parts::Parts for Threaded {
     type Lock = crate::os::raw_locks::ParkingLot;
     type Table = InlineCaches<{ threaded::INLINE_SLOTS }>;
     type Lease = crate::cache::slot::Lease;
+    type Making = ();
     const COALESCING_ROOTS: usize = threaded::COALESCING_ROOTS;
 
     #[inline(always)]
@@ -180,6 +189,13 @@ impl parts::Parts for Threaded {
     fn high_water() -> usize {
         crate::cache::slot::high_water()
     }
+
+    fn making() {}
+
+    #[cfg(all(feature = "std", unix))]
+    fn enter(_: &crate::heap::core::Core<Self>, (): &mut ()) {
+        crate::heap::fork::watch();
+    }
 }
 
 /// Without threads there is nothing to be threaded: the mode can be named, and no heap has it.
@@ -188,6 +204,7 @@ impl parts::Parts for Threaded {
     type Lock = crate::os::raw_locks::SystemLock;
     type Table = InlineCaches<1>;
     type Lease = LocalLease;
+    type Making = ();
     const COALESCING_ROOTS: usize = 1;
 
     fn slot() -> usize {
@@ -205,4 +222,6 @@ impl parts::Parts for Threaded {
     fn high_water() -> usize {
         0
     }
+
+    fn making() {}
 }

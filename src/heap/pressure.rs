@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::heap::core::Core;
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
-use crate::segment::Refusal;
+use crate::segment::{OwnerId, Refusal};
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// Tries; after a refusal gives up what is cached and tries once more. `None` has been counted as a failure.
@@ -69,7 +69,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// Releases what is empty: what it charges can be committed elsewhere.
     fn release_empty(&self, core: &Core<M>) -> usize {
         let supply = self.context(core).supply;
-        let mut released = core.mappings.lock().reclaim(&supply);
+        // What the source still refuses waits for the next time.
+        let mut released = supply.release_abandoned().unwrap_or(0);
+        released += core.mappings.lock().reclaim(&supply);
         for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
             released += root.lock().release_empty(&supply);
         }
@@ -80,7 +82,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         self.flush_all(core);
         let mut context = self.context(core);
         context.supply.to_system = true;
-        let mut reclaimed = core.mappings.lock().reclaim(&context.supply);
+        let mut reclaimed = context.supply.release_abandoned().unwrap_or(0);
+        reclaimed += core.mappings.lock().reclaim(&context.supply);
         for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
             reclaimed += root.lock().reclaim(&context.supply);
         }
@@ -107,6 +110,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// assert_eq!(heap.reclaim(), 0);
     /// ```
     pub fn reclaim(&self) -> usize {
-        self.core().map_or(0, |core| self.reclaim_from(core))
+        match self.core() {
+            Some(core) => self.reclaim_from(core),
+            None => self.supply(&self.unmade.lock(), OwnerId::next()).release_abandoned().unwrap_or(0),
+        }
     }
 }

@@ -33,7 +33,10 @@ impl<M: Mode, S: PageSource> Iterator for Segments<'_, M, S> {
         if let Some(segment) = self.batch.take_next() {
             return Some(segment);
         }
-        self.batch = self.heap.core()?.records.next_batch(&mut self.cursor, usage);
+        self.batch = match self.heap.core() {
+            Some(core) => core.records.next_batch(&mut self.cursor, usage),
+            None => self.heap.unmade.lock().next_batch(&mut self.cursor, usage),
+        };
         self.batch.take_next()
     }
 }
@@ -66,6 +69,10 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// Whether the address lies in one of the heap's segments. Looks at no memory but the heap's own records.
     pub fn contains<T: ?Sized>(&self, pointer: *const T) -> bool {
-        self.core().is_some_and(|core| core.records.contain(pointer.cast::<u8>().addr()))
+        let address = pointer.cast::<u8>().addr();
+        match self.core() {
+            Some(core) => core.records.contain(address),
+            None => self.unmade.lock().contain(address),
+        }
     }
 }

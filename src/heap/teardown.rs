@@ -2,8 +2,9 @@
 
 #![expect(unsafe_code, reason = "takes a heap's segments away")]
 
-use core::ptr;
+use core::{mem, ptr};
 
+use crate::heap::core::Core;
 use crate::heap::mode::parts::Table;
 use crate::heap::stats::{ClassStats, Classes};
 use crate::heap::{MallocState, Mode};
@@ -84,21 +85,17 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// Gives all segments back: the one with the core last, since the records are in it.
     fn give_everything_back(&mut self) {
-        let Some(core) = ptr::NonNull::new(*self.core.get_mut()) else { return };
-        // SAFETY: the core stands, and the borrow of the heap is exclusive.
-        M::leave(unsafe { core.as_ref() });
-        // SAFETY: as above.
-        let owner = unsafe { core.as_ref() }.owner;
-        // SAFETY: as above.
-        let records = unsafe { &raw const (*core.as_ptr()).records };
-        // SAFETY: nobody uses the core after this.
-        let mut records = unsafe { records.read() };
-        *self.core.get_mut() = ptr::null_mut();
+        let core = mem::replace(self.core.get_mut(), ptr::null_mut());
         self.caches.clear();
-        let bare = Records::new();
+        let records = match ptr::NonNull::new(core) {
+            // SAFETY: the core stands, and the borrow of the heap is exclusive.
+            Some(core) => unsafe { take_records(core) },
+            None => mem::replace(self.unmade.get_mut(), Records::new()),
+        };
+        let (mut records, kept) = (records, Records::new());
         while let Some(segment) = records.pop() {
             // SAFETY: the heap goes, and with it everything in the segment.
-            let _ = unsafe { self.supply(&bare, owner).unmap(segment) };
+            let _ = unsafe { self.supply(&kept, segment.owner()).unmap(segment) };
         }
     }
 
@@ -136,6 +133,20 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
         core.mappings.lock().reset(&supply);
     }
+}
+
+/// A core's records, by value: the core is not used any more.
+///
+/// # Safety
+///
+/// The core stands, nobody else uses it, and nobody will.
+unsafe fn take_records<M: Mode>(core: ptr::NonNull<Core<M>>) -> Records<M::Lock> {
+    // SAFETY: the core stands.
+    M::leave(unsafe { core.as_ref() });
+    // SAFETY: as above.
+    let records = unsafe { &raw const (*core.as_ptr()).records };
+    // SAFETY: nobody uses the core after this.
+    unsafe { records.read() }
 }
 
 impl<M: Mode, S: PageSource> Drop for MallocState<M, S> {

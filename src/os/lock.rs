@@ -81,6 +81,7 @@ impl<L: RawLock, T> Locked<L, T> {
     }
 
     /// The bare lock, for the fork handlers.
+    #[cfg(all(feature = "std", unix))]
     pub(crate) const fn raw(&self) -> &L {
         &self.raw
     }

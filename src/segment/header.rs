@@ -17,7 +17,7 @@
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::os::HugeAdvice;
 use crate::primitives::address::align_down;
@@ -33,6 +33,17 @@ pub enum SegmentKind {
     Coalescing,
     /// One large block.
     Mapping,
+}
+
+/// How far a segment has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing but the common header stands.
+    New,
+    /// The tier's own header stands, too.
+    Ready,
+    /// Nobody uses it, and it could not be given back.
+    Abandoned,
 }
 
 /// Tells the segments of one heap from those of all others, for as long as the process runs.
@@ -66,8 +77,8 @@ pub(super) struct SegmentHeader {
     root: u8,
     needs_commit: bool,
     huge: HugeAdvice,
-    /// The tier's own header has been written.
-    ready: AtomicBool,
+    /// How far the segment has come: see [`Stage`].
+    stage: AtomicU8,
 }
 
 // SAFETY: always the same field.
@@ -117,7 +128,7 @@ impl SegmentRef {
             root: new.root,
             needs_commit: new.needs_commit,
             huge: new.huge,
-            ready: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::New as u8),
         };
         // SAFETY: the caller says that the bytes are writable; a segment's start is aligned for any header.
         unsafe { header.write(value) };
@@ -189,6 +200,11 @@ impl SegmentRef {
         self.header().kind
     }
 
+    /// Whose segment it is.
+    pub(crate) fn owner(self) -> OwnerId {
+        self.header().owner
+    }
+
     pub(crate) fn root(self) -> usize {
         usize::from(self.header().root)
     }
@@ -216,12 +232,21 @@ impl SegmentRef {
 
     /// Says that the tier's own header stands: until then iteration shows nothing but the common header.
     pub(crate) fn set_ready(self) {
-        self.header().ready.store(true, Release);
+        self.header().stage.store(Stage::Ready as u8, Release);
     }
 
     /// Whether the tier's own header stands.
     pub(crate) fn is_ready(self) -> bool {
-        self.header().ready.load(Acquire)
+        self.header().stage.load(Acquire) == Stage::Ready as u8
+    }
+
+    /// Says that nobody uses the segment, and that the source has refused to take it back.
+    pub(super) fn set_abandoned(self) {
+        self.header().stage.store(Stage::Abandoned as u8, Release);
+    }
+
+    pub(super) fn is_abandoned(self) -> bool {
+        self.header().stage.load(Acquire) == Stage::Abandoned as u8
     }
 
     /// Offset below which bytes may be other than zero.

@@ -105,6 +105,8 @@ pub(super) struct RecordList {
     last_serial: u64,
     /// How many segments have left so far.
     releases: u64,
+    /// How many segments are abandoned: nobody uses them, and the source has refused to take them back.
+    abandoned: usize,
 }
 
 impl RecordList {
@@ -132,6 +134,27 @@ impl RecordList {
         }
     }
 
+    /// Keeps a segment that nobody uses, until the source takes it back.
+    pub(super) fn abandon(&mut self, segment: SegmentRef) {
+        segment.set_abandoned();
+        self.abandoned += 1;
+    }
+
+    /// A segment that waits for the source to take it back.
+    pub(super) fn abandoned(&self) -> Option<SegmentRef> {
+        let mut next = self.list.first().filter(|_| self.abandoned > 0);
+        while let Some(header) = next.filter(|&header| !SegmentRef::from_header(header).is_abandoned()) {
+            // SAFETY: the header is in the list.
+            next = unsafe { List::after(header) };
+        }
+        next.map(SegmentRef::from_header)
+    }
+
+    /// One of the abandoned segments is gone.
+    pub(super) fn forget_abandoned(&mut self) {
+        self.abandoned -= 1;
+    }
+
     fn pop(&mut self) -> Option<SegmentRef> {
         self.list.pop_front().map(SegmentRef::from_header)
     }
@@ -157,7 +180,7 @@ pub(crate) struct Records<L> {
 
 impl<L: RawLock> Records<L> {
     pub(crate) const fn new() -> Self {
-        Self { list: Locked::new(RecordList { list: List::new(), last_serial: 0, releases: 0 }) }
+        Self { list: Locked::new(RecordList { list: List::new(), last_serial: 0, releases: 0, abandoned: 0 }) }
     }
 
     pub(super) fn lock(&self) -> Guard<'_, L, RecordList> {
@@ -165,6 +188,7 @@ impl<L: RawLock> Records<L> {
     }
 
     /// The bare lock, for the fork handlers.
+    #[cfg(all(feature = "std", unix))]
     pub(crate) fn raw(&self) -> &L {
         self.list.raw()
     }

@@ -125,6 +125,8 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     }
 
     fn map_unregistered(&self, request: SegmentRequest) -> Result<(NonNull<u8>, NewSegment), Refusal> {
+        // A source that refuses to commit and to unmap is not asked for ever more segments.
+        self.release_abandoned()?;
         self.charge(HEADER_BYTES)?;
         let huge = self.advice(&request);
         let SegmentRequest { len, align, offset, kind, root, .. } = request;
@@ -167,6 +169,31 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
             self.uncharge(committed);
         }
         outcome
+    }
+
+    /// Gives a segment back of which nothing but the common header is charged; where the source refuses, it waits in the
+    /// records.
+    ///
+    /// # Safety
+    ///
+    /// Nobody has heard of the segment.
+    pub(crate) unsafe fn abandon(&self, segment: SegmentRef) {
+        // SAFETY: the caller gives the segment up.
+        if unsafe { self.release(segment, HEADER_BYTES) }.is_err() {
+            self.records.lock().abandon(segment);
+        }
+    }
+
+    /// Tries again to give back what was abandoned; the answer is how many bytes that was.
+    pub(crate) fn release_abandoned(&self) -> Result<usize, Refusal> {
+        let mut released = 0;
+        loop {
+            let abandoned = self.records.lock().abandoned();
+            let Some(segment) = abandoned else { return Ok(released) };
+            // SAFETY: nobody uses an abandoned segment.
+            released += unsafe { self.release(segment, HEADER_BYTES) }?;
+            self.records.lock().forget_abandoned();
+        }
     }
 
     /// Gives a segment back that is in no record any more: the end of [`release`](Self::release), and teardown.

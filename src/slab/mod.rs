@@ -4,6 +4,7 @@ mod bitmap;
 mod depot;
 mod locate;
 mod pool;
+mod range;
 mod root;
 mod segment;
 mod size_class;

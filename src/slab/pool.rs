@@ -13,7 +13,7 @@ use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::address::align_up;
 use crate::primitives::list::List;
-use crate::segment::{EmptiedCounter, HEADER_BYTES, Refusal, SegmentKind, SegmentRequest, Supply, UNIT};
+use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRequest, Supply, UNIT};
 use crate::slab::segment::{SLAB_OVERHEAD, SlabSegment, Tables};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
@@ -67,8 +67,8 @@ impl SlabPool {
             if charged.is_ok() {
                 supply.uncharge(touched_at_once);
             }
-            // SAFETY: nobody has heard of the segment. Where the source keeps it, it stays in the records, bare.
-            let _ = unsafe { supply.release(segment, HEADER_BYTES) };
+            // SAFETY: nobody has heard of the segment.
+            unsafe { supply.abandon(segment) };
             return Err(refusal);
         }
         // SAFETY: the segment is new, and its tables are committed.

@@ -14,16 +14,16 @@ use core::ptr::NonNull;
 use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
-use crate::primitives::address::align_up;
 use crate::primitives::corruption::Corruption;
 use crate::primitives::list::List;
 use crate::segment::{Geometry, Refusal, Supply, UNIT};
 use crate::slab::depot::{Block, Depot, Magazine};
-use crate::slab::locate::{base_of, capacity_of, locate, segment_ref, slab_before};
+use crate::slab::locate::{base_of, capacity_of, locate, segment_ref};
 use crate::slab::pool::SlabPool;
+use crate::slab::range::BumpRange;
 use crate::slab::segment::SlabSegment;
 use crate::slab::size_class::SizeClass;
-use crate::slab::slab::{BUMPING, DECOMMITTED, DISCARDABLE, LISTED, Slab};
+use crate::slab::slab::{DECOMMITTED, DISCARDABLE, LISTED, Slab};
 use crate::slab::units::Run;
 
 /// What a slab root works with: the heap's supply, and the pool of slab segments.
@@ -39,15 +39,6 @@ impl<S, L> Clone for SlabContext<'_, S, L> {
 }
 
 impl<S, L> Copy for SlabContext<'_, S, L> {}
-
-/// A slab's fresh blocks, cut one after the other by one thread cache.
-#[derive(Debug)]
-pub(crate) struct BumpRange {
-    pub(crate) start: NonNull<u8>,
-    pub(crate) len: usize,
-    /// Every byte is zero.
-    pub(crate) zeroed: bool,
-}
 
 /// What a root answers to a cache that has run out.
 #[derive(Debug)]
@@ -71,13 +62,13 @@ pub(crate) struct RootCounts {
 
 /// All slabs of one size class; used under its lock.
 pub(crate) struct SlabRoot {
-    partial: List<Slab>,
+    pub(super) partial: List<Slab>,
     depot: Depot,
     spare: Option<NonNull<Slab>>,
-    out: usize,
-    committed: usize,
+    pub(super) out: usize,
+    pub(super) committed: usize,
     /// Bytes by which the root's last bump range grew: the next one starts there.
-    portion: usize,
+    pub(super) portion: usize,
 }
 
 // SAFETY: slabs have no thread; the root's lock hands them from one to the next.
@@ -138,7 +129,7 @@ impl SlabRoot {
     }
 
     /// Commits again what was discarded of a slab's blocks.
-    fn recommit<S: PageSource, L: RawLock>(
+    pub(super) fn recommit<S: PageSource, L: RawLock>(
         &self,
         context: &SlabContext<'_, S, L>,
         slab: NonNull<Slab>,
@@ -152,100 +143,6 @@ impl SlabRoot {
             descriptor.set(DECOMMITTED, false);
         }
         Ok(())
-    }
-
-    /// Fresh blocks: from the cache's own slab, from one that nobody cuts, or from a new one.
-    fn next_range<S: PageSource, L: RawLock>(
-        &mut self,
-        context: &SlabContext<'_, S, L>,
-        class: SizeClass,
-        bump_end: Option<usize>,
-    ) -> Result<BumpRange, Refusal> {
-        if let Some(slab) = bump_end.map(|end| slab_before::<S, L>(context, end)) {
-            // SAFETY: a slab that a cache cuts is alive.
-            let descriptor = unsafe { slab.as_ref() };
-            if descriptor.cut() < capacity_of::<S>(descriptor.class()) {
-                return self.grow_range(context, slab);
-            }
-            self.end_range(context, slab);
-        }
-        let slab = match self.partial.first().filter(|&slab| is_uncut::<S>(slab)) {
-            Some(slab) => slab,
-            None => self.new_slab(context, class)?,
-        };
-        // SAFETY: the slab was just found or made.
-        unsafe { slab.as_ref() }.set(BUMPING, true);
-        self.relist::<S>(slab);
-        self.grow_range(context, slab).inspect_err(|_| self.end_range(context, slab))
-    }
-
-    fn new_slab<S: PageSource, L: RawLock>(
-        &mut self,
-        context: &SlabContext<'_, S, L>,
-        class: SizeClass,
-    ) -> Result<NonNull<Slab>, Refusal> {
-        let run = Run::of_len(class.slab_len(S::LARGEST_SLAB));
-        let (_, slab) = context.pool.lock().take_slab(&context.supply, class, run)?;
-        Ok(slab)
-    }
-
-    /// Commits the next portion of a slab that is `BUMPING` and hands out its blocks. The first portion is a page, or a
-    /// block where that is larger; each is twice the one before, until the slab ends.
-    fn grow_range<S: PageSource, L: RawLock>(
-        &mut self,
-        context: &SlabContext<'_, S, L>,
-        slab: NonNull<Slab>,
-    ) -> Result<BumpRange, Refusal> {
-        self.recommit(context, slab)?;
-        let supply = &context.supply;
-        // SAFETY: the caller has a live slab.
-        let descriptor = unsafe { slab.as_ref() };
-        let (class, page) = (descriptor.class(), supply.page_size());
-        let (size, len) = (class.size(), class.slab_len(S::LARGEST_SLAB));
-        let (cut, committed, start) = (descriptor.cut(), descriptor.committed(), descriptor.start());
-        // A heap with a limit starts small in each slab; others go on as their last slab ended.
-        let wanted = if supply.account.is_limited() { committed } else { committed.max(self.portion) };
-        let portion = wanted.max(page);
-        let target = align_up((committed + portion).max((cut + 1) * size), page).min(len);
-        let segment = segment_ref(slab, S::SEGMENT_SIZE);
-        supply.commit(segment, start + committed, start + target, target - committed)?;
-        let zero_from = segment.touch(start + target);
-        descriptor.set_committed(target);
-        self.committed += target - committed;
-        self.portion = (target - committed).max(self.portion);
-        let new_cut = target / size;
-        descriptor.set_cut(new_cut);
-        self.out += new_cut - cut;
-        let first = start + cut * size;
-        // SAFETY: the blocks lie within the slab.
-        let range_start = unsafe { segment.at(first) };
-        Ok(BumpRange { start: range_start, len: (new_cut - cut) * size, zeroed: first >= zero_from })
-    }
-
-    /// Nobody cuts the slab any more.
-    fn end_range<S: PageSource, L: RawLock>(&mut self, context: &SlabContext<'_, S, L>, slab: NonNull<Slab>) {
-        // SAFETY: the caller has a live slab.
-        unsafe { slab.as_ref() }.set(BUMPING, false);
-        self.settle(context, slab);
-    }
-
-    /// Takes back what is left of a cache's bump range: blocks from `start` to `end`, where the range ends.
-    pub(crate) fn return_range<S: PageSource, L: RawLock>(
-        &mut self,
-        context: &SlabContext<'_, S, L>,
-        start: usize,
-        end: usize,
-    ) {
-        let slab = slab_before::<S, L>(context, end);
-        // SAFETY: a slab that a cache cuts is alive.
-        let descriptor = unsafe { slab.as_ref() };
-        let size = descriptor.class().size();
-        let base = base_of(slab, S::SEGMENT_SIZE).addr().get();
-        let (first, last) = ((start - base) / size, (end - base) / size);
-        descriptor.with_bits(|bits| (first..last).for_each(|index| _ = bits.insert(index)));
-        descriptor.set_free(descriptor.free() + (last - first));
-        self.out -= last - first;
-        self.end_range(context, slab);
     }
 
     /// Takes a full magazine into the depot, or back into the slabs where the depot is full or off.
@@ -289,7 +186,7 @@ impl SlabRoot {
     }
 
     /// Puts a slab where it belongs after blocks came back or its bump range ended.
-    fn settle<S: PageSource, L: RawLock>(&mut self, context: &SlabContext<'_, S, L>, slab: NonNull<Slab>) {
+    pub(super) fn settle<S: PageSource, L: RawLock>(&mut self, context: &SlabContext<'_, S, L>, slab: NonNull<Slab>) {
         self.relist::<S>(slab);
         // SAFETY: the caller has a live slab.
         if !unsafe { slab.as_ref() }.is_empty() || self.spare == Some(slab) {
@@ -303,7 +200,7 @@ impl SlabRoot {
     }
 
     /// Lists the slab exactly where it has room, with those that have free blocks in front.
-    fn relist<S: PageSource>(&mut self, slab: NonNull<Slab>) {
+    pub(super) fn relist<S: PageSource>(&mut self, slab: NonNull<Slab>) {
         // SAFETY: the caller has a live slab.
         let descriptor = unsafe { slab.as_ref() };
         if self.spare == Some(slab) && !descriptor.is_empty() {
@@ -424,13 +321,6 @@ pub(crate) fn validate_segment<S: PageSource>(
         *committed += descriptor.committed();
     }
     Ok(())
-}
-
-/// Whether the slab has fresh blocks that nobody cuts.
-fn is_uncut<S: PageSource>(slab: NonNull<Slab>) -> bool {
-    // SAFETY: the caller has a live slab.
-    let descriptor = unsafe { slab.as_ref() };
-    !descriptor.is(BUMPING) && descriptor.cut() < capacity_of::<S>(descriptor.class())
 }
 
 fn discard_free_blocks<S: PageSource, L: RawLock>(context: &SlabContext<'_, S, L>, slab: NonNull<Slab>) -> usize {

@@ -1,0 +1,128 @@
+//! The design, as built. Documentation only.
+//!
+//! # 1. Vocabulary
+//!
+//! | term | meaning |
+//! | --- | --- |
+//! | heap | one [`MallocState`](crate::MallocState), of whichever mode |
+//! | page source | where a heap gets address space; the operating system by default |
+//! | segment | a range from the page source, aligned to the segment size (4 MiB on 64-bit, 1 MiB on 32-bit), with a header in front. Kinds: slab segment, coalescing segment, mapping |
+//! | unit | 16 KiB, the grain in which a slab segment is handed out |
+//! | size class | a rounded block size; 16-byte steps to 256, then 8 classes a doubling, to 1 MiB. Small classes, to 32 KiB, are cut from slabs; medium classes come from coalescing roots |
+//! | slab | 1, 4 or 16 aligned units cut into blocks of one small size class; its descriptor lives in the segment header |
+//! | slab root | all slabs of one size class in a heap: lock, partial slabs, depot |
+//! | magazine | a last-in-first-out list of free blocks of one class, threaded through the blocks |
+//! | bump range | the fresh end of a slab that one thread cache cuts blocks from |
+//! | thread cache | for each class the *loaded* and the *previous* magazine and a bump range; owned by one thread slot |
+//! | depot | the full magazines that a slab root keeps |
+//! | thread slot | a small integer leased to a running thread, recycled when it ends |
+//! | coalescing root | segments of boundary-tagged blocks with size-indexed bins; lock |
+//! | boundary tag | the word before a medium block that gives its length and state, mirrored in its right neighbour |
+//! | bin | the free blocks of one size range in a coalescing root |
+//! | mapping | a block so large that it is a segment of its own |
+//! | core | everything of a heap that must not move: in the header of its first segment |
+//! | route | which tier and class serve a layout |
+//!
+//! Slabs are Bonwick 1994; magazines and depot are Bonwick & Adams 2001; boundary tags are Knuth 1968 and Lea's dlmalloc;
+//! two-level bins are TLSF (Masmano 2004).
+//!
+//! All quantities are in bytes. *Mapped* is the sum of the segments' lengths. *Committed* is what the heap has put to use:
+//! headers as far as they are touched, bump ranges as far as they have grown, coalescing blocks out of the bins, mappings, cached ones
+//! included. `committed = live + cached + free + overhead`: *live* are the usable sizes of blocks with users, *cached* those
+//! in magazines and depots, *free* is committed and of no other use, *overhead* is headers, descriptors and tables.
+//!
+//! # 2. The way of an allocation
+//!
+//! ```text
+//!  Allocator / GlobalAlloc / malloc-style API
+//!         │ Layout
+//!         ▼
+//!  heap ── to 1 MiB ─► thread cache ─(empty/full)─► ≤ 32 KiB: slab root: depot, bitmaps ──────► slab segment       ┐
+//!       │                                          └► larger: coalescing root: bins, tags ─────► coalescing segment ├─► page source
+//!       └─ larger ──────────────────────────────────► mapping list ─────────────────────────► mapping              ┘
+//! ```
+//!
+//! | step | where |
+//! | --- | --- |
+//! | layout → route: size rounded up to its alignment, one table or a shift | `heap/route.rs`, `slab/size_class.rs` |
+//! | the thread's cache: one thread-local load, one load from the table in the heap itself | `heap/caches.rs`, `cache/slot.rs` |
+//! | pop the loaded magazine, else cut from the bump range | `cache/magazine.rs` |
+//! | out of line: previous magazine, depot, bitmaps of partial slabs, next portion, new slab | `cache/magazine.rs`, `slab/root.rs`, `slab/range.rs`, `slab/pool.rs` |
+//! | a medium block: the cache's few, its root, other roots' free memory, a new segment | `heap/medium.rs`, `cache/medium.rs`, `coalesce/root.rs` |
+//! | a large block: a cached mapping, a new one | `heap/large.rs`, `mapping/list.rs` |
+//!
+//! A free takes the class from the layout and pushes on the loaded magazine, whichever thread allocated the block: no look
+//! at the slab, no owner check, no lock, no atomic read-modify-write.
+//!
+//! The class of zero size has magazines that never have blocks nor room, so that zero sizes need no branch of their own on
+//! the common path.
+//!
+//! ## What differs from the plan, and why
+//!
+//! - *The medium part of a cache* keeps up to four pointers a class (two magazines of two) in the cache itself rather than
+//!   threaded through the blocks: nothing of a medium block is touched. Its budget is 4 MiB a thread.
+//! - *`zero_from`* takes the place of a flag that says whether a range is zeroed: a segment that comes from the process's
+//!   cache is known to be zero above what its earlier users touched, and a release says so too. One high-water mark a
+//!   segment serves freshness, the dirty bound of the segment cache, and the bound for discards.
+//! - *Caches beyond the inline table* (slots from 64 on) are found out of line, without a lock. A heap has caches for the
+//!   first 65 536 slots; threads beyond take blocks one by one from the roots.
+//! - *Medium blocks are resized in place* in their root, tags and class counts along with them; small blocks never change
+//!   their class in place.
+//! - *Sources whose segments are longer than 4 MiB* have more blocks in a segment, not larger ones; with shorter segments
+//!   the largest slab is a sixteenth of a segment, the largest small block an eighth of that, and the largest medium block
+//!   32 times as long.
+//! - *The peak* is kept when committed shrinks, not when it grows: each maximum lies right before a decrease.
+//! - *Reclaim* passes `keep: false` to the source, which is how segments get past the process's cache.
+//!
+//! # 3. Invariants that hold the heap together
+//!
+//! - Nothing in a segment points to the `MallocState`: it may move at any time. It points to the core, which does not.
+//! - A cache is written only by the thread that leases its slot, or under an exclusive borrow of the heap. The lease passes
+//!   through the slot list's lock, which orders what one thread left behind before what the next one finds.
+//! - Lock order: a root (slab, coalescing, mapping list), the slab pool, the records, the source's own. In the `Global`
+//!   mode the registry comes before them all. No lock is held while a user's code runs.
+//! - Every size between requested and returned has the block's route. A block's route never changes but by a call that
+//!   knows it.
+//! - Charged before touched; uncharged after given back.
+//! - A refusal leaves everything as it was, goes up to the call that the user made, and there, with no lock held, the heap
+//!   gives up what it caches and tries once more.
+//! - Provenance: a segment's is exposed when its header is written; addresses of blocks become pointers again in one
+//!   function, `segment::at_address`. A pointer that a user frees may speak for less than its block.
+//!
+//! # 4. Layers
+//!
+//! ```text
+//! api → heap → { cache → slab, coalesce; mapping } → segment → os → primitives
+//! ```
+//!
+//! | folder | room for |
+//! | --- | --- |
+//! | `heap/` | what a user holds: options, routes, allocation, resizing, pressure and reclaim, iteration, stats, checks, modes |
+//! | `api/` | its faces: allocator trait, arena, C-style calls, handles, collections, the engines on their own |
+//! | `cache/` | what a thread owns: slot, magazines, the medium few |
+//! | `slab/` | small blocks |
+//! | `coalesce/` | medium blocks |
+//! | `mapping/` | large blocks |
+//! | `segment/` | the header all segments share, records, sums, address → segment |
+//! | `os/` | pages, locks, the end of a thread |
+//! | `primitives/` | what knows nothing of heaps |
+//!
+//! # 5. Misuse
+//!
+//! Freeing what is not a live block of the heap is undefined behaviour by the contract of every call that frees; what is
+//! caught of it aborts with one line on standard error.
+//!
+//! | misuse | every build | debug builds, feature `hardened` |
+//! | --- | --- | --- |
+//! | free of the block freed last in its class | at once | at once |
+//! | free of a small block twice | when it goes back to its slab | at once |
+//! | free with the layout of another class | when it goes back to its slab | at once |
+//! | free of an address that no block starts at, or of another heap's block | when it goes back to its slab or root | at once |
+//! | write over the boundary tag of a medium block | when the block or its neighbour goes back | same |
+//! | free of a mapping twice | at once | at once |
+//!
+//! # 6. Forks
+//!
+//! Around a fork, handlers hold the locks of `Global` heaps, of the slot list and of the segment cache, so that the child
+//! finds them free. What other threads had in their caches is lost to the child; the heap's structures are whole. A
+//! `Threaded` heap that another thread was using at that moment must not be used in the child.

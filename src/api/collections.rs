@@ -19,9 +19,9 @@
 //! in a heap with a limit use `try_reserve` first.
 
 #[cfg(feature = "std")]
-type Default<'a> = &'a crate::MallocState;
+type Default<'a> = &'a crate::heap::MallocState;
 #[cfg(all(not(feature = "std"), any(feature = "alloc", feature = "hashbrown")))]
-type Default<'a> = &'a crate::LocalMallocState<crate::RegionPages>;
+type Default<'a> = &'a crate::heap::LocalMallocState<crate::os::RegionPages>;
 
 /// A vector in a heap.
 #[cfg(feature = "alloc")]

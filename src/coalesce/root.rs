@@ -160,6 +160,7 @@ impl CoalescingRoot {
             kind: SegmentKind::Coalescing,
             root: self.index,
             len: align_up(end, supply.page_size()),
+            least: align_up(end, supply.page_size()),
             align: request.align.max(S::SEGMENT_SIZE),
             offset: if far { S::SEGMENT_SIZE } else { 0 },
             first,

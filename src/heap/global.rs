@@ -17,7 +17,7 @@ use crate::os::raw_locks::SystemLock;
 
 /// As [`Threaded`](crate::Threaded), but nothing allocates behind the heap's back: the mode for a program's global
 /// allocator. Offered where the target has native thread-locals.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Global {
     _never: core::convert::Infallible,
 }

@@ -13,13 +13,13 @@ use crate::os::raw_locks::NoLock;
 pub trait Mode: parts::Parts {}
 
 /// The default: any number of threads share the heap.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Threaded {
     _never: core::convert::Infallible,
 }
 
 /// One thread at a time uses the heap: no thread-locals, no locks.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Local {
     _never: core::convert::Infallible,
 }

@@ -98,6 +98,7 @@ impl MappingList {
             kind: SegmentKind::Mapping,
             root: 0,
             len,
+            least: len,
             align: need.align.max(S::SEGMENT_SIZE),
             offset: if far { S::SEGMENT_SIZE } else { 0 },
             first: false,

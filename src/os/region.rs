@@ -45,7 +45,7 @@ const PAGE: usize = 4096;
 /// let region = RegionPages::new(memory);
 /// let before = region.free_bytes();
 ///
-/// let request = MapRequest { len: 8192, align: 4096, offset: 0, huge: HugeAdvice::Against };
+/// let request = MapRequest { len: 8192, least: 8192, align: 4096, offset: 0, huge: HugeAdvice::Against };
 /// let pages = region.map(request)?;
 /// assert_eq!(region.free_bytes(), before - 8192);
 ///
@@ -72,9 +72,6 @@ impl<const SEGMENT: usize> RegionPages<SEGMENT> {
         SEGMENT.is_power_of_two() && SEGMENT >= MIN_SEGMENT_SIZE && SEGMENT <= MAX_SEGMENT_SIZE,
         "a segment's size is a power of two from 256 KiB to 1 GiB"
     );
-
-    /// Least length of a short segment, in bytes.
-    const SHORTEST: usize = SEGMENT / 4;
 
     /// A source over `memory`, with segments of `SEGMENT` bytes. Partial pages at its ends stay unused.
     #[must_use]
@@ -137,14 +134,11 @@ unsafe impl<const SEGMENT: usize> PageSource for RegionPages<SEGMENT> {
         if let Some(ptr) = free.take(len, request.align, request.offset) {
             return Ok(handed_out(ptr, len, &request));
         }
-        if (request.len, request.align, request.offset) != (SEGMENT, SEGMENT, 0) {
+        let short = free.longest_aligned(request.align);
+        if request.offset != 0 || request.least >= len || short < request.least.max(PAGE) {
             return Err(PageError);
         }
-        let short = free.longest_aligned(SEGMENT);
-        if short < Self::SHORTEST {
-            return Err(PageError);
-        }
-        free.take(short, SEGMENT, 0).map(|ptr| handed_out(ptr, short, &request)).ok_or(PageError)
+        free.take(short, request.align, 0).map(|ptr| handed_out(ptr, short, &request)).ok_or(PageError)
     }
 
     unsafe fn discard(&self, _ptr: NonNull<u8>, _len: usize) -> Result<Discarded, PageError> {
@@ -321,7 +315,7 @@ mod tests {
     }
 
     fn request(len: usize, align: usize, offset: usize) -> MapRequest {
-        MapRequest { len, align, offset, huge: HugeAdvice::Against }
+        MapRequest { len, least: if len == SEGMENT { len / 4 } else { len }, align, offset, huge: HugeAdvice::Against }
     }
 
     fn give_back(region: &RegionPages, pages: Pages) {

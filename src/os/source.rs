@@ -29,6 +29,8 @@ pub enum HugeAdvice {
 pub struct MapRequest {
     /// Bytes wanted; the source rounds up to whole OS pages.
     pub len: usize,
+    /// The shortest length that will do, where a source has no range of `len` bytes left: at most `len`.
+    pub least: usize,
     /// A power of two, at least the page size.
     pub align: usize,
     /// `ptr + offset` is to be a multiple of `align`; a multiple of the page size, at most `len`.
@@ -42,7 +44,7 @@ pub struct MapRequest {
 pub struct Pages {
     /// First byte; its provenance covers the range.
     pub ptr: NonNull<u8>,
-    /// Bytes: at least what was asked for, but for the short segments that [`PageSource::map`] allows.
+    /// Bytes: at least [`MapRequest::len`], or at least [`MapRequest::least`] where that is all there is.
     pub len: usize,
     /// From this offset on, in bytes, everything reads as zero (once committed); `len` where nothing is known.
     pub zero_from: usize,
@@ -134,9 +136,6 @@ pub unsafe trait PageSource {
     fn page_size(&self) -> usize;
 
     /// Hands out a range.
-    ///
-    /// A request for exactly [`SEGMENT_SIZE`](Self::SEGMENT_SIZE) bytes at that alignment, without an offset, may be
-    /// answered with a shorter range, of at least a quarter of that.
     ///
     /// # Errors
     ///

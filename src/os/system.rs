@@ -190,7 +190,9 @@ mod tests {
     const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
 
     fn map(huge: HugeAdvice) -> Pages {
-        let pages = SystemPages::new().map(MapRequest { len: SEGMENT, align: SEGMENT, offset: 0, huge }).unwrap();
+        let pages = SystemPages::new()
+            .map(MapRequest { len: SEGMENT, least: SEGMENT, align: SEGMENT, offset: 0, huge })
+            .unwrap();
         assert_eq!((pages.ptr.addr().get() % SEGMENT, pages.len), (0, SEGMENT));
         // SAFETY: the range is handed out.
         unsafe { SystemPages::new().commit(pages.ptr, SEGMENT).unwrap() };
@@ -248,12 +250,13 @@ mod tests {
         for (len, align, offset) in
             [(1, source.page_size(), 0), (SEGMENT, 2 * SEGMENT, SEGMENT), (3 * SEGMENT, SEGMENT, 0)]
         {
-            let pages = source.map(MapRequest { len, align, offset, huge: HugeAdvice::Against }).unwrap();
+            let pages = source.map(MapRequest { len, least: len, align, offset, huge: HugeAdvice::Against }).unwrap();
             assert!(pages.zero_from == 0 && pages.len >= len && pages.len % source.page_size() == 0);
             assert_eq!((pages.ptr.addr().get() + offset) % align, 0);
             unmap(&pages, 0);
         }
-        let most = MapRequest { len: usize::MAX, align: SEGMENT, offset: 0, huge: HugeAdvice::Against };
+        let most =
+            MapRequest { len: usize::MAX, least: usize::MAX, align: SEGMENT, offset: 0, huge: HugeAdvice::Against };
         assert_eq!(source.map(most).unwrap_err(), PageError);
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct SegmentRequest {
     pub(crate) kind: SegmentKind,
     pub(crate) root: usize,
     pub(crate) len: usize,
+    /// The shortest length that will do.
+    pub(crate) least: usize,
     pub(crate) align: usize,
     pub(crate) offset: usize,
     /// The heap's first segment of this kind.
@@ -60,7 +62,7 @@ pub(crate) struct SegmentRequest {
 impl SegmentRequest {
     /// A segment of ordinary length.
     pub(crate) const fn ordinary<S: PageSource>(kind: SegmentKind, root: usize, first: bool) -> Self {
-        Self { kind, root, len: S::SEGMENT_SIZE, align: S::SEGMENT_SIZE, offset: 0, first }
+        Self { kind, root, len: S::SEGMENT_SIZE, least: S::SEGMENT_SIZE / 4, align: S::SEGMENT_SIZE, offset: 0, first }
     }
 }
 
@@ -129,8 +131,8 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         self.release_abandoned()?;
         self.charge(HEADER_BYTES)?;
         let huge = self.advice(&request);
-        let SegmentRequest { len, align, offset, kind, root, .. } = request;
-        let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, align, offset, huge })) else {
+        let SegmentRequest { len, least, align, offset, kind, root, .. } = request;
+        let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, least, align, offset, huge })) else {
             self.uncharge(HEADER_BYTES);
             return Err(Refusal::Source);
         };

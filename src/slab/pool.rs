@@ -265,25 +265,30 @@ impl SlabPool {
     }
 }
 
+/// Discards the free units of a segment that were used since they were last discarded, run by run.
 fn discard_units<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, segment: SlabSegment) -> usize {
-    let page = supply.page_size();
     // A page may be larger than a unit: only runs of free units that cover whole pages can go.
-    let step = (page / UNIT).max(1);
-    let mut discarded = 0;
-    for first in (0..segment.units() / step * step).step_by(step) {
-        let range = first..first + step;
-        let goes = segment.with_words(|free, dirty| {
-            range.clone().all(|unit| is_set(free, unit)) && range.clone().any(|unit| is_set(dirty, unit))
-        });
-        if !goes {
-            continue;
+    let step = (supply.page_size() / UNIT).max(1);
+    let end = segment.units() / step * step;
+    let goes = |first: usize| {
+        let mut units = first..first + step;
+        segment.with_words(|free, dirty| {
+            units.clone().all(|unit| is_set(free, unit)) && units.any(|unit| is_set(dirty, unit))
+        })
+    };
+    let (mut discarded, mut next) = (0, 0);
+    while next < end {
+        let start = next;
+        while next < end && goes(next) {
+            next += step;
         }
         // SAFETY: the units are free.
-        let bytes = unsafe { supply.discard(segment.segment(), first * UNIT, (first + step) * UNIT) };
+        let bytes = unsafe { supply.discard(segment.segment(), start * UNIT, next * UNIT) };
         discarded += bytes;
         if bytes > 0 {
-            segment.with_words(|_, dirty| range.for_each(|unit| set_run(dirty, unit, Run::One, false)));
+            segment.with_words(|_, dirty| (start..next).for_each(|unit| set_run(dirty, unit, Run::One, false)));
         }
+        next += step;
     }
     discarded
 }

@@ -17,4 +17,4 @@ pub(crate) use locate::{class_of, class_of_slab, locate};
 pub(crate) use pool::SlabPool;
 pub(crate) use root::{Refill, SlabContext, SlabRoot, validate_segment};
 pub(crate) use segment::{SlabSegment, usage};
-pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, SMALL_CLASSES, SizeClass};
+pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, SMALL_CLASSES, SizeClass, TABLE_MAX};

@@ -27,7 +27,8 @@ pub(crate) const BLOCK_ALIGN: usize = 16;
 const STEP: usize = 16;
 const LINEAR_MAX: usize = 256;
 const LINEAR_CLASSES: usize = LINEAR_MAX / STEP;
-const TABLE_MAX: usize = 1024;
+/// Largest size whose class stands in a table.
+pub(crate) const TABLE_MAX: usize = 1024;
 
 #[inline(always)]
 const fn class_by_arithmetic(size: usize) -> usize {

@@ -90,11 +90,13 @@ impl SizeClass {
     #[inline(always)]
     pub(crate) fn of(size: usize) -> Self {
         debug_assert!(size <= size_by_arithmetic(CLASSES - 1));
-        if size <= TABLE_MAX {
-            Self(CLASS_OF_STEPS[size.div_ceil(STEP)])
-        } else {
-            Self(class_by_arithmetic(size) as u8)
-        }
+        if size <= TABLE_MAX { Self::in_table(size) } else { Self(class_by_arithmetic(size) as u8) }
+    }
+
+    /// The smallest class of at least `size` bytes, at most [`TABLE_MAX`].
+    #[inline(always)]
+    pub(crate) fn in_table(size: usize) -> Self {
+        Self(CLASS_OF_STEPS[(size + (STEP - 1)) >> STEP.trailing_zeros()])
     }
 
     /// The largest class of at most `size` bytes, at least 16.

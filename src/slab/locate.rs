@@ -53,7 +53,7 @@ pub(crate) unsafe fn class_of<S: PageSource>(block: usize) -> Option<SizeClass> 
 }
 
 pub(super) fn capacity_of<S: PageSource>(class: SizeClass) -> usize {
-    class.slab_len(S::LARGEST_SLAB) / class.size()
+    class.blocks_in(class.slab_len(S::LARGEST_SLAB))
 }
 
 /// The segment that a descriptor lies in: headers are shorter than a segment.

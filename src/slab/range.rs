@@ -91,7 +91,7 @@ impl SlabRoot {
         descriptor.set_committed(target);
         self.committed += target - committed;
         self.portion = (target - committed).max(self.portion);
-        let new_cut = target / size;
+        let new_cut = class.blocks_in(target);
         descriptor.set_cut(new_cut);
         self.out += new_cut - cut;
         let first = start + cut * size;

@@ -71,7 +71,7 @@ const SIZES: [u32; CLASSES] = {
     sizes
 };
 
-/// `ceil(2^40 / size)`: with it, the index of a block is a multiplication and a shift.
+/// `ceil(2^40 / size)`: with it, a division of less than 256 KiB by a block size is a multiplication and a shift.
 static RECIPROCALS: [u64; CLASSES] = {
     let mut reciprocals = [0; CLASSES];
     let mut class = 1;
@@ -80,6 +80,22 @@ static RECIPROCALS: [u64; CLASSES] = {
         class += 1;
     }
     reciprocals
+};
+
+/// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most.
+static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
+    const MAGAZINE_BYTES: usize = 16 << 10;
+    let mut capacities = [0; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        capacities[class] = match MAGAZINE_BYTES / size_by_arithmetic(class) {
+            ..2 => 2,
+            64.. => 64,
+            blocks => blocks as u8,
+        };
+        class += 1;
+    }
+    capacities
 };
 
 impl SizeClass {
@@ -124,35 +140,45 @@ impl SizeClass {
     }
 
     /// Length of a slab of this class, in bytes, where slabs are at most `largest`.
+    #[inline]
     pub(crate) fn slab_len(self, largest: usize) -> usize {
-        let len: usize = match self.size() {
-            ..=512 => 16 << 10,
-            513..=4096 => 64 << 10,
-            _ => 256 << 10,
+        const TO_512_BYTES: usize = class_by_arithmetic(512);
+        const TO_4_KIB: usize = class_by_arithmetic(4 << 10);
+        let len: usize = if self.index() <= TO_512_BYTES {
+            16 << 10
+        } else if self.index() <= TO_4_KIB {
+            64 << 10
+        } else {
+            256 << 10
         };
         len.min(largest)
+    }
+
+    /// Whole blocks in `len` bytes of a slab.
+    #[inline]
+    pub(crate) fn blocks_in(self, len: usize) -> usize {
+        ((len as u64 * RECIPROCALS[self.index()]) >> 40) as usize
     }
 
     /// The number of the block that starts `offset` bytes into a slab, if one does.
     #[inline]
     pub(crate) fn block_index(self, offset: usize) -> Option<usize> {
-        let index = ((offset as u64 * RECIPROCALS[self.index()]) >> 40) as usize;
+        let index = self.blocks_in(offset);
         (index * self.size() == offset).then_some(index)
     }
 
-    /// Blocks in a full magazine, where a magazine may hold at most `bytes`.
+    /// Blocks in a full magazine, in a heap that may commit `limit` bytes.
+    #[inline]
     pub(crate) fn magazine_capacity(self, limit: usize) -> usize {
-        const MAGAZINE_BYTES: usize = 16 << 10;
         const LIMIT_SHARE: usize = 256;
-        let size = self.size().max(1);
-        let ordinary = (MAGAZINE_BYTES / size).clamp(2, 64);
-        ordinary.min(limit / LIMIT_SHARE / size)
+        let ordinary = usize::from(MAGAZINE_CAPACITIES[self.index()]);
+        if limit == usize::MAX { ordinary } else { ordinary.min(limit / LIMIT_SHARE / self.size()) }
     }
 
     /// Full magazines that a slab root keeps at most.
     pub(crate) fn depot_capacity(self) -> usize {
         const DEPOT_BYTES: usize = 64 << 10;
-        (DEPOT_BYTES / (self.magazine_capacity(usize::MAX) * self.size().max(1))).clamp(1, 16)
+        (DEPOT_BYTES / (self.magazine_capacity(usize::MAX) * self.size())).clamp(1, 16)
     }
 }
 
@@ -201,9 +227,10 @@ mod tests {
     fn reciprocals_divide_exactly() {
         for index in 1..SMALL_CLASSES {
             let class = SizeClass::from_index(index);
-            for offset in 0..256 << 10 {
+            for offset in 0..=256 << 10 {
                 let expected = (offset % class.size() == 0).then_some(offset / class.size());
                 assert_eq!(class.block_index(offset), expected);
+                assert_eq!(class.blocks_in(offset), offset / class.size());
             }
         }
     }

@@ -158,7 +158,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             },
             // SAFETY: as above, and the segment is a coalescing one.
             SegmentKind::Coalescing => match unsafe { self.medium_class_of(whole_block(block)) } {
-                Some(class) => Route::Medium(class),
+                Some(class) if class.size() > S::SMALL_MAX => Route::Medium(class),
+                Some(_) => corruption("address is not the start of a block", block.as_ptr()),
                 None => Route::Direct,
             },
             SegmentKind::Mapping => Route::Mapping,

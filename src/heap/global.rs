@@ -72,12 +72,13 @@ impl parts::Parts for Global {
     }
 
     fn making() -> Making {
+        // Before the lock: a fork that runs the handlers meanwhile may hold the C library's list of them.
+        #[cfg(unix)]
+        crate::heap::fork::watch();
         Making(REGISTRY.lock())
     }
 
     fn enter(core: &Core<Self>, making: &mut Making) {
-        #[cfg(unix)]
-        crate::heap::fork::watch();
         core.next.store(making.0.first, Relaxed);
         making.0.first = ptr::from_ref(core).cast_mut();
     }

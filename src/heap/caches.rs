@@ -22,14 +22,19 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     fn cache_or_make<'a>(&'a self, core: &'a Core<M>, slot: usize) -> Result<&'a ThreadCache, Refusal> {
+        match self.cache_ptr(core, slot).and_then(CachePtr::get) {
+            Some(cache) => Ok(cache),
+            None => self.make_cache(core, slot),
+        }
+    }
+
+    #[cold]
+    fn make_cache<'a>(&'a self, core: &'a Core<M>, slot: usize) -> Result<&'a ThreadCache, Refusal> {
         let context = self.context(core);
         let entry = match self.caches.get(slot) {
             Some(entry) => entry,
             None => core.far_cache_or_make(slot, &context)?,
         };
-        if let Some(cache) = entry.get() {
-            return Ok(cache);
-        }
         entry.set(core.make_cache(&context)?);
         entry.get().ok_or(Refusal::Source)
     }

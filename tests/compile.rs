@@ -1,0 +1,29 @@
+//! What must compile, and then also runs; and what must not, by rustc's own words.
+
+#[path = "compile/pass/async_handler.rs"]
+mod async_handler;
+#[path = "compile/pass/constructors.rs"]
+mod constructors;
+#[path = "compile/pass/handles.rs"]
+mod handles;
+
+#[test]
+fn every_constructor_infers() {
+    constructors::main();
+}
+
+#[test]
+fn an_async_handler_is_send() {
+    async_handler::main();
+}
+
+#[test]
+fn heaps_and_handles_are_values() {
+    handles::main();
+}
+
+/// With `TRYBUILD=overwrite` the words of another compiler are taken over.
+#[test]
+fn misuse_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/compile/fail/*.rs");
+}

@@ -39,7 +39,8 @@ impl MappingList {
         let in_place = stays && self.extend::<S, L>(supply, mapping, new_end);
         let grown = if in_place {
             Some(mapping)
-        } else if may_move {
+        } else if may_move && stays {
+            // A source may leave the range where it is: its alignment must suit already.
             self.relocate(supply, mapping, new_end, align)
         } else {
             None

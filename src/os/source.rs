@@ -80,7 +80,7 @@ pub struct Discarded {
 pub enum Growth {
     /// The range stays where it is.
     InPlace,
-    /// The range may move, contents and all, to a `ptr` for which `ptr + offset` is a multiple of `align`.
+    /// The range may stay, or move, contents and all, to a `ptr` for which `ptr + offset` is a multiple of `align`.
     MayMove {
         /// As in [`MapRequest::align`].
         align: usize,

@@ -8,12 +8,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::cache::slot;
 use crate::heap::core::Core;
 use crate::heap::mode::{InlineCaches, parts, threaded};
-use crate::heap::{MallocState, Mode};
-use crate::os::SystemPages;
+use crate::heap::{Builder, MallocState, Mode};
 #[cfg(unix)]
 use crate::os::lock::RawLock;
 use crate::os::lock::{Guard, Locked};
 use crate::os::raw_locks::SystemLock;
+use crate::os::{PageSource, SystemPages};
 
 /// As [`Threaded`](crate::Threaded), but nothing allocates behind the heap's back: the mode for a program's global
 /// allocator. Offered where the target has native thread-locals.
@@ -38,7 +38,21 @@ impl Mode for Global {}
 pub type GlobalMallocState = MallocState<Global, SystemPages>;
 
 // SAFETY: as for a threaded heap.
-unsafe impl Sync for GlobalMallocState {}
+unsafe impl<S: PageSource + Send + Sync> Sync for MallocState<Global, S> {}
+
+impl<'a, M: Mode, S: PageSource> Builder<'a, M, S> {
+    /// Makes it a heap that can be a program's global allocator.
+    ///
+    /// ```
+    /// let heap = mallocstate::MallocState::builder().name("all").global().build()?;
+    /// assert_eq!(heap.name(), "all");
+    /// # Ok::<(), mallocstate::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn global(self) -> Builder<'a, Global, S> {
+        self.mode()
+    }
+}
 
 impl MallocState {
     /// A heap that can be a program's global allocator.

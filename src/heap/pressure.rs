@@ -45,6 +45,17 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
     }
 
+    /// Gives up what is cached where a shrink has passed the limit. At most the portion that its new block has opened
+    /// stays above it, until something else is freed.
+    pub(crate) fn return_to_limit(&self) {
+        if self.account.committed() > self.account.limit() {
+            if let Some(core) = self.core() {
+                self.flush_all(core);
+                self.release_empty(core);
+            }
+        }
+    }
+
     /// Flushes what can be reached: the caller's cache, those of free slots, the depots. Running threads follow.
     fn flush_all(&self, core: &Core<M>) {
         self.with_cache(core, |cache| cache.map(|cache| self.flush_cache(core, cache)));

@@ -54,6 +54,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         unsafe { ptr.copy_to_nonoverlapping(block.cast(), old.size.min(new.size())) };
         // SAFETY: the caller gives the old block up.
         unsafe { self.free_by_route(ptr, old.route) };
+        if terms == Terms::BeyondLimit {
+            self.return_to_limit();
+        }
         Some(block)
     }
 

@@ -1,11 +1,16 @@
 //! Out of memory, exhaustively: a scripted workload over a source that fails at its 1st, 2nd, 3rd … call, until it no
 //! longer fails; and under every limit.
 
+#![expect(unsafe_code, reason = "shrinks and frees raw blocks")]
+
 mod blocks;
 mod support;
 
+use std::alloc::Layout;
+
 use blocks::probe::Probe;
 use blocks::{Block, Random, check_all, free_all, sizes_of_all_tiers, usable};
+use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::testing::{Call, TestPages};
 use mallocstate::{Builder, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy};
 
@@ -360,4 +365,27 @@ fn threads_survive_a_source_that_fails_under_them() {
         drop(heap);
         assert_eq!(source.outstanding_bytes(), 0);
     }
+}
+
+/// A shrink that must move may pass the limit for its own duration: collections abort where it fails.
+#[test]
+fn a_shrink_moves_even_at_the_limit() {
+    let heap = MallocState::builder().limit(MIN_LIMIT).build().unwrap();
+    let of = |size| Layout::from_size_align(size, 8).unwrap();
+    let mut blocks: Vec<_> = std::iter::from_fn(|| heap.allocate(of(200)).ok()).collect();
+    assert!(blocks.len() > 100 && heap.allocate(of(2000)).is_err());
+    // The last block goes to a class that has no slab yet.
+    let shrunk = blocks.pop().unwrap().cast();
+    // SAFETY: the block was allocated with this layout, and its first bytes are initialised here.
+    unsafe { shrunk.write_bytes(7, 200) };
+    // SAFETY: as above; the old pointer is not used again.
+    let shrunk = unsafe { heap.shrink(shrunk, of(200), of(20)) }.unwrap().cast::<u8>();
+    // SAFETY: the block has at least 20 initialised bytes.
+    assert!(unsafe { std::slice::from_raw_parts(shrunk.as_ptr(), 20) }.iter().all(|&byte| byte == 7));
+    assert!(heap.committed() <= MIN_LIMIT + (8 << 10), "at most a portion and a descriptor stay above it");
+    // SAFETY: each block is freed once, with the layout that it has.
+    unsafe { heap.deallocate(shrunk, of(20)) };
+    // SAFETY: as above.
+    blocks.into_iter().for_each(|block| unsafe { heap.deallocate(block.cast(), of(200)) });
+    assert!(heap.allocate(of(2000)).is_ok(), "the heap goes on working");
 }

@@ -35,6 +35,7 @@ mod validate;
 use ::core::fmt;
 use ::core::marker::PhantomData;
 use ::core::mem;
+use ::core::panic::{RefUnwindSafe, UnwindSafe};
 use ::core::ptr;
 use ::core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -114,6 +115,10 @@ unsafe impl<M: Mode, S: PageSource + Send> Send for MallocState<M, S> {}
 
 // SAFETY: a threaded heap is written through atomics, under locks, or in the cache of the one thread that leases its slot.
 unsafe impl<S: PageSource + Send + Sync> Sync for MallocState<Threaded, S> {}
+
+// No call of a heap unwinds half way: there is nothing broken to see after a panic elsewhere.
+impl<M: Mode, S: PageSource + RefUnwindSafe> RefUnwindSafe for MallocState<M, S> {}
+impl<M: Mode, S: PageSource + UnwindSafe> UnwindSafe for MallocState<M, S> {}
 
 #[cfg(feature = "std")]
 impl MallocState {

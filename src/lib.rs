@@ -80,10 +80,6 @@ pub use hashbrown;
 pub use api::{CoalescingAllocator, EngineSegments, SlabAllocator, collections};
 #[cfg(feature = "alloc")]
 pub use api::{LocalSharedMallocState, SharedMallocState};
-pub use heap::{
-    Builder, ClassStats, ConfigError, Failures, Local, LocalMallocState, MAX_NAME, MIN_LIMIT, MallocState, Mode,
-    Segments, Stats, Teardown, Threaded,
-};
 #[cfg(all(
     feature = "std",
     any(
@@ -94,7 +90,11 @@ pub use heap::{
         all(windows, target_env = "msvc")
     )
 ))]
-pub use heap::{Global, GlobalMallocState};
+pub use heap::global::{Global, GlobalMallocState};
+pub use heap::{
+    Builder, ClassStats, ConfigError, Failures, Local, LocalMallocState, MAX_NAME, MIN_LIMIT, MallocState, Mode,
+    Segments, Stats, Teardown, Threaded,
+};
 pub use os::{PageSource, RegionPages, SystemPages};
 pub use primitives::corruption::Corruption;
 pub use segment::{HugePages, ReleasePolicy, Segment, SegmentKind};

@@ -1,11 +1,21 @@
 //! The program's global allocator.
 
+#![cfg(all(
+    feature = "std",
+    any(
+        target_os = "linux",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        all(windows, target_env = "msvc")
+    )
+))]
 #![expect(unsafe_code, reason = "implements an unsafe trait")]
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
-use crate::heap::GlobalMallocState;
+use crate::heap::global::GlobalMallocState;
 
 fn start(block: Option<NonNull<[u8]>>) -> *mut u8 {
     block.map_or(ptr::null_mut(), |block| block.cast().as_ptr())

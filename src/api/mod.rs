@@ -5,16 +5,6 @@ mod arena;
 mod coalescing_allocator;
 pub mod collections;
 mod engine;
-#[cfg(all(
-    feature = "std",
-    any(
-        target_os = "linux",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        all(windows, target_env = "msvc")
-    )
-))]
 mod global;
 mod malloc;
 #[cfg(feature = "alloc")]

@@ -6,43 +6,24 @@
 
 #![expect(unsafe_code, reason = "gives back locks that were taken before the fork")]
 
-use core::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use crate::cache::slot;
 use crate::os::{native, segment_cache};
 
-#[cfg(all(
-    feature = "std",
-    any(
-        target_os = "linux",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        all(windows, target_env = "msvc")
-    )
-))]
-use super::global;
-
-/// On systems without the mode there is nothing to do for it.
-#[cfg(not(all(
-    feature = "std",
-    any(
-        target_os = "linux",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        all(windows, target_env = "msvc")
-    )
-)))]
-mod global {
-    pub(super) fn fork_prepare() {}
-
-    pub(super) unsafe fn fork_parent() {}
-
-    pub(super) unsafe fn fork_child() {}
+/// What the mode `Global` does around a fork, where there is such a mode.
+pub(crate) struct Handlers {
+    pub(crate) prepare: fn(),
+    /// `prepare` ran before the fork in this thread, the same of the next.
+    pub(crate) parent: unsafe fn(),
+    pub(crate) child: unsafe fn(),
 }
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
+static GLOBAL: AtomicPtr<Handlers> = AtomicPtr::new(ptr::null_mut());
+/// The handlers that `prepare` ran: others may come between it and the fork.
+static PREPARED: AtomicPtr<Handlers> = AtomicPtr::new(ptr::null_mut());
 
 /// Sets the handlers up, once in the life of the process.
 pub(crate) fn watch() {
@@ -52,26 +33,48 @@ pub(crate) fn watch() {
     }
 }
 
+/// Sets up the handlers, and those of the mode `Global` with them.
+pub(crate) fn watch_too(handlers: &'static Handlers) {
+    GLOBAL.store(ptr::from_ref(handlers).cast_mut(), Release);
+    watch();
+}
+
+fn handlers(of: &AtomicPtr<Handlers>) -> Option<&'static Handlers> {
+    // SAFETY: only statics are stored.
+    unsafe { of.load(Acquire).as_ref() }
+}
+
 extern "C" fn prepare() {
-    global::fork_prepare();
+    let global = handlers(&GLOBAL);
+    if let Some(global) = global {
+        (global.prepare)();
+    }
     slot::fork_prepare();
     segment_cache::fork_prepare();
+    // Under the locks that were just taken: of two threads that fork, one waits above.
+    PREPARED.store(global.map_or(ptr::null_mut(), |global| ptr::from_ref(global).cast_mut()), Release);
 }
 
 extern "C" fn parent() {
+    let global = handlers(&PREPARED);
     // SAFETY: `prepare` ran in this thread.
     unsafe { segment_cache::fork_parent() };
     // SAFETY: as above.
     unsafe { slot::fork_parent() };
-    // SAFETY: as above.
-    unsafe { global::fork_parent() };
+    if let Some(global) = global {
+        // SAFETY: as above.
+        unsafe { (global.parent)() };
+    }
 }
 
 extern "C" fn child() {
+    let global = handlers(&PREPARED);
     // SAFETY: `prepare` ran in this thread, the only one here.
     unsafe { segment_cache::fork_child() };
     // SAFETY: as above.
     unsafe { slot::fork_child() };
-    // SAFETY: as above.
-    unsafe { global::fork_child() };
+    if let Some(global) = global {
+        // SAFETY: as above.
+        unsafe { (global.child)() };
+    }
 }

@@ -1,5 +1,17 @@
 //! The mode for a program's global allocator: nothing in it allocates, and a fork finds its locks free.
+//!
+//! Offered where the target has native thread-locals: elsewhere a thread's slot could not be found without allocating.
 
+#![cfg(all(
+    feature = "std",
+    any(
+        target_os = "linux",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        all(windows, target_env = "msvc")
+    )
+))]
 #![expect(unsafe_code, reason = "holds locks across a fork")]
 
 use core::ptr;
@@ -88,7 +100,7 @@ impl parts::Parts for Global {
     fn making() -> Making {
         // Before the lock: a fork that runs the handlers meanwhile may hold the C library's list of them.
         #[cfg(unix)]
-        crate::heap::fork::watch();
+        crate::heap::fork::watch_too(&FORK);
         Making(REGISTRY.lock())
     }
 
@@ -144,10 +156,14 @@ impl Registry {
     }
 }
 
+#[cfg(unix)]
+static FORK: crate::heap::fork::Handlers =
+    crate::heap::fork::Handlers { prepare: fork_prepare, parent: fork_parent, child: fork_child };
+
 /// Before a fork: takes the locks of all heaps. The registry stays locked meanwhile, so that no heap comes, goes, or gets
 /// new locks.
 #[cfg(unix)]
-pub(super) fn fork_prepare() {
+fn fork_prepare() {
     core::mem::ManuallyDrop::new(REGISTRY.lock()).for_each_lock(RawLock::lock);
 }
 
@@ -157,7 +173,7 @@ pub(super) fn fork_prepare() {
 ///
 /// This thread called [`fork_prepare`] before the fork.
 #[cfg(unix)]
-pub(super) unsafe fn fork_parent() {
+unsafe fn fork_parent() {
     // SAFETY: this thread holds the registry's lock.
     let registry = unsafe { REGISTRY.get_locked() };
     // SAFETY: `fork_prepare` took each of these locks in this thread.
@@ -172,7 +188,7 @@ pub(super) unsafe fn fork_parent() {
 ///
 /// This thread called [`fork_prepare`] before the fork.
 #[cfg(unix)]
-pub(super) unsafe fn fork_child() {
+unsafe fn fork_child() {
     // SAFETY: this thread holds the registry's lock.
     let registry = unsafe { REGISTRY.get_locked() };
     // SAFETY: `fork_prepare` took each of these locks in this thread, the only one here.

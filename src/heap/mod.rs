@@ -9,17 +9,7 @@ mod checks;
 mod core;
 #[cfg(all(feature = "std", unix))]
 pub(crate) mod fork;
-#[cfg(all(
-    feature = "std",
-    any(
-        target_os = "linux",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        all(windows, target_env = "msvc")
-    )
-))]
-mod global;
+pub(crate) mod global;
 mod large;
 mod medium;
 mod mode;
@@ -47,17 +37,6 @@ use crate::os::{PageSource, SystemPages};
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
 use crate::slab::{SlabContext, SlabPool};
 
-#[cfg(all(
-    feature = "std",
-    any(
-        target_os = "linux",
-        target_vendor = "apple",
-        target_os = "freebsd",
-        target_os = "netbsd",
-        all(windows, target_env = "msvc")
-    )
-))]
-pub use global::{Global, GlobalMallocState};
 pub use mode::{Local, Mode, Threaded};
 pub use options::{Builder, ConfigError, MAX_NAME, MIN_LIMIT};
 pub use segments::Segments;

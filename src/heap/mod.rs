@@ -48,7 +48,21 @@ pub(crate) use resize::Extent;
 pub(crate) use route::{Route, direct_usable};
 pub(crate) use segments::usage as segment_usage;
 
-/// A heap for one thread at a time.
+/// A heap for one thread at a time: it may move to another thread, with all its blocks, but threads cannot share it.
+///
+/// ```compile_fail
+/// let heap = mallocstate::MallocState::local();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| heap.malloc(1));
+/// });
+/// ```
+///
+/// ```
+/// let heap = mallocstate::MallocState::local();
+/// heap.alloc_str("moves along");
+/// let heap = std::thread::spawn(move || heap).join().unwrap();
+/// assert_eq!(heap.stats().live_blocks, 1);
+/// ```
 pub type LocalMallocState<S = SystemPages> = MallocState<Local, S>;
 
 /// An instantiable heap.
@@ -69,6 +83,15 @@ pub type LocalMallocState<S = SystemPages> = MallocState<Local, S>;
 /// assert!(heap.committed() >= 800);
 /// drop(squares);
 /// assert_eq!(heap.destroy().live_blocks(), 0);
+/// ```
+///
+/// Nothing that lives in a heap outlives it:
+///
+/// ```compile_fail
+/// let numbers = {
+///     let heap = mallocstate::MallocState::new();
+///     mallocstate::collections::Vec::<u64>::new_in(&heap)
+/// };
 /// ```
 ///
 /// # Running out of memory

@@ -128,7 +128,8 @@ impl<'a, M: Mode, S: PageSource> Builder<'a, M, S> {
     }
 
     /// Bounds what the heap may commit, in bytes; at least [`MIN_LIMIT`]. 256 KiB hold a block in each of the 24 classes to
-    /// 512 bytes and one of 20 KiB.
+    /// 512 bytes and one of 20 KiB. Only a shrink that must move may pass it; the page that its new block then opens, and
+    /// the tables made for it, may stay above it until something else is freed.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
         Self { limit: Some(bytes), ..self }

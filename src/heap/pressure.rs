@@ -45,8 +45,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
     }
 
-    /// Gives up what is cached where a shrink has passed the limit. At most the portion that its new block has opened
-    /// stays above it, until something else is freed.
+    /// Gives up what is cached where a shrink has passed the limit. What stays above it is at most the
+    /// portion that the new block has opened, and tables made for it.
     pub(crate) fn return_to_limit(&self) {
         if self.account.committed() > self.account.limit() {
             if let Some(core) = self.core() {

@@ -54,6 +54,16 @@
 //! A free takes the class from the layout and pushes on the loaded magazine, whichever thread allocated the block: no look
 //! at the slab, no owner check, no lock, no atomic read-modify-write.
 //!
+//! With the layout known when compiling, counted along the path that succeeds in an executable for x86-64 (`cargo asm` of
+//! functions that call `allocate` and `deallocate` with a layout of 32 bytes, one codegen unit):
+//!
+//! | | instructions | loads | stores | branches |
+//! | --- | --- | --- | --- | --- |
+//! | allocate, threaded | 14 | 6 | 2 | 3 |
+//! | free, threaded | 18 | 5 | 3 | 4 |
+//! | allocate, local | 10 | 4 | 2 | 2 |
+//! | free, local | 14 | 3 | 3 | 3 |
+//!
 //! The class of zero size has magazines that never have blocks nor room, so that zero sizes need no branch of their own on
 //! the common path.
 //!

@@ -90,7 +90,7 @@
 //! - A cache is written only by the thread that leases its slot, or under an exclusive borrow of the heap. The lease passes
 //!   through the slot list's lock, which orders what one thread left behind before what the next one finds.
 //! - Lock order: a root (slab, coalescing, mapping list), the slab pool, the records, the source's own. In the `Global`
-//!   mode the registry comes before them all. No lock is held while a user's code runs.
+//!   mode the registry comes before them all. No lock is held while a user's code runs, but for the page source's.
 //! - Every size between requested and returned has the block's route. A block's route never changes but by a call that
 //!   knows it.
 //! - Charged before touched; uncharged after given back.
@@ -134,5 +134,6 @@
 //! # 6. Forks
 //!
 //! Around a fork, handlers hold the locks of `Global` heaps, of the slot list and of the segment cache, so that the child
-//! finds them free. What other threads had in their caches is lost to the child; the heap's structures are whole. A
+//! finds them free (not that of a heap that has no core yet: asking such a heap for its segments while another thread forks
+//! can leave it locked in the child). What other threads had in their caches is lost to the child; the heap's structures are whole. A
 //! `Threaded` heap that another thread was using at that moment must not be used in the child.

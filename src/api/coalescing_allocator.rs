@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "implements an unsafe trait")]
 
 use core::alloc::Layout;
+use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -112,9 +113,11 @@ impl<M: Mode, S: PageSource> CoalescingAllocator<M, S> {
 
     /// Gives unused memory back to the operating system; the answer is in bytes.
     pub fn reclaim(&self) -> usize {
+        let reclaimed = Cell::new(0);
         let mut supply = self.engine.supply();
-        supply.to_system = true;
-        self.root.lock().reclaim(&supply)
+        supply.reclaimed = Some(&reclaimed);
+        self.root.lock().reclaim(&supply);
+        reclaimed.get()
     }
 
     /// Checks every block, tag and bin.
@@ -152,7 +155,7 @@ unsafe impl<M: Mode, S: PageSource> Allocator for CoalescingAllocator<M, S> {
         let in_place = old.size() != 0 && ptr.addr().get() % new.align() == 0;
         // SAFETY: a block that is not empty is one of this engine's.
         if in_place && unsafe { self.root.lock().grow_in_place(&self.engine.supply(), whole_block(ptr), new.size()) } {
-            return Ok(NonNull::slice_from_raw_parts(ptr, new.size()));
+            return Ok(NonNull::slice_from_raw_parts(whole_block(ptr), new.size()));
         }
         let block = self.allocate(new)?;
         // SAFETY: both blocks are at least this long, and in use at the same time.

@@ -29,7 +29,7 @@ impl<M: Mode, S: PageSource> Engine<M, S> {
             owner: self.owner,
             options: SupplyOptions::DEFAULT,
             beyond_limit: false,
-            to_system: false,
+            reclaimed: None,
         }
     }
 

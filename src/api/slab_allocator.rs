@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "implements an unsafe trait")]
 
 use core::alloc::Layout;
+use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -147,12 +148,14 @@ impl<M: Mode, S: PageSource> SlabAllocator<M, S> {
 
     /// Gives unused memory back to the operating system; the answer is in bytes.
     pub fn reclaim(&self) -> usize {
+        let reclaimed = Cell::new(0);
         let mut context = self.context();
-        context.supply.to_system = true;
+        context.supply.reclaimed = Some(&reclaimed);
         let mut root = self.root.lock();
         root.flush(&context, self.class);
-        let discarded = root.discard(&context);
-        discarded + self.pool.lock().reclaim(&context.supply)
+        root.discard(&context);
+        self.pool.lock().reclaim(&context.supply);
+        reclaimed.get()
     }
 
     /// Checks the engine's slabs.
@@ -189,7 +192,7 @@ unsafe impl<M: Mode, S: PageSource> Allocator for SlabAllocator<M, S> {
 
     unsafe fn grow(&self, ptr: NonNull<u8>, _: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let stays = new.size() <= self.block_size() && ptr.addr().get() % new.align() == 0;
-        if stays { Ok(NonNull::slice_from_raw_parts(ptr, self.block_size())) } else { Err(AllocError) }
+        if stays { Ok(NonNull::slice_from_raw_parts(whole_block(ptr), self.block_size())) } else { Err(AllocError) }
     }
 
     unsafe fn shrink(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -134,7 +134,9 @@ impl Magazines {
         } else {
             let capacity = class.magazine_capacity(context.supply.account.limit());
             self.set_capacity(capacity);
-            match root.lock().refill(context, class, capacity, self.bump_end())? {
+            // Not in the `match` itself: the lock would be held in its arms.
+            let refill = root.lock().refill(context, class, capacity, self.bump_end())?;
+            match refill {
                 // A full magazine of the depot may be of a time with another capacity.
                 Refill::Magazine(mut magazine) => {
                     let block = magazine.pop().map(Block::into_raw);

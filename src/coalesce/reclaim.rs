@@ -63,11 +63,9 @@ impl CoalescingRoot {
         // SAFETY: the segment is in this root's list.
         unsafe { self.segments.remove(segment.own_header()) };
         // SAFETY: the segment has no block in use, and no bin or list of the root leads to it any more.
-        if let Ok(len) = unsafe { supply.release(segment.common(), OVERHEAD) } {
+        if let Ok(len) = unsafe { supply.release(segment.common(), OVERHEAD, |_| segment.restore(extent)) } {
             return len;
         }
-        // Everything behind the common header may have been overwritten.
-        segment.restore(extent);
         if !extent.single {
             self.bins.insert(segment.write_whole_block(segment.used_pages()));
         }

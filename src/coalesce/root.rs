@@ -127,7 +127,7 @@ impl CoalescingRoot {
         // Before anything is mapped: a heap at its limit does not map in vain.
         supply.charge(OWN_HEADER + request.len())?;
         let ordinary = SegmentRequest::ordinary::<S>(SegmentKind::Coalescing, self.index, first);
-        let segment = supply.map(ordinary).inspect_err(|_| supply.uncharge(OWN_HEADER + request.len()))?;
+        let segment = supply.map(ordinary).inspect_err(|_| supply.refund(OWN_HEADER + request.len()))?;
         let extent = Extent { first: FIRST_BLOCK, end: ordinary_end(segment.len(), S::SEGMENT_SIZE), single: false };
         // SAFETY: the segment is new.
         let segment = unsafe { CoalescingSegment::write(segment, extent) };
@@ -137,7 +137,7 @@ impl CoalescingRoot {
         unsafe { self.segments.push_front(segment.own_header()) };
         let place = request.placed_in(block).ok_or(Refusal::Source);
         place.and_then(|place| self.take(supply, place, request, request.len())).inspect_err(|_| {
-            supply.uncharge(request.len());
+            supply.refund(request.len());
             self.release(supply, segment);
         })
     }
@@ -166,7 +166,7 @@ impl CoalescingRoot {
             first,
         };
         supply.charge(OWN_HEADER)?;
-        let segment = supply.map(single).inspect_err(|_| supply.uncharge(OWN_HEADER))?;
+        let segment = supply.map(single).inspect_err(|_| supply.refund(OWN_HEADER))?;
         // SAFETY: the segment is new.
         let segment =
             unsafe { CoalescingSegment::write(segment, Extent { first: offset - BLOCK_HEADER, end, single: true }) };

@@ -183,7 +183,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let Ok(root) = core.root(class, &context) else {
             corruption("freed block is of a class that has none", block.into_raw().as_ptr())
         };
-        core.returns.store(core.returns.load(Relaxed).wrapping_add(1), Relaxed);
+        core.returns.fetch_add(1, Relaxed);
         self.with_cache(core, |cache| match cache {
             None => return_one(root, &context, class, block),
             Some(cache) => {

@@ -8,7 +8,7 @@ use crate::heap::mode::parts::{Slotted, Table};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::segment::{Geometry, Refusal};
-use crate::slab::SizeClass;
+use crate::slab::{SizeClass, SlabContext};
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The current thread's cache, where its slot has an entry in the heap's own table.
@@ -45,23 +45,27 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let lease = M::lease();
         let cache = lease.as_ref().and_then(|lease| self.cache_or_make(core, lease.slot()).ok());
         if let Some(cache) = cache.filter(|cache| cache.must_flush(core.flushes.load(Relaxed))) {
-            self.flush_cache(core, cache);
+            self.flush_cache(core, &self.context(core), cache);
         }
         operation(cache)
     }
 
     /// Gives all blocks of a cache back; the answer is how many there were. The caller leases the cache's slot.
-    pub(crate) fn flush_cache(&self, core: &Core<M>, cache: &ThreadCache) -> usize {
-        let context = self.context(core);
+    pub(crate) fn flush_cache(
+        &self,
+        core: &Core<M>,
+        context: &SlabContext<'_, S, M::Lock>,
+        cache: &ThreadCache,
+    ) -> usize {
         let mut flushed = 0;
         for (class, root) in core.roots() {
-            flushed += cache.small(class).flush(root, &context, class);
+            flushed += cache.small(class).flush(root, context, class);
         }
         if let Some(medium) = cache.medium() {
             let first = SizeClass::of(S::SMALL_MAX).index() + 1;
             medium.drain(|index, block| {
                 flushed += 1;
-                self.free_to_root(core, block, Some(SizeClass::from_index(first + index)));
+                self.free_to_root(core, context, block, Some(SizeClass::from_index(first + index)));
             });
         }
         if flushed > 0 {
@@ -71,7 +75,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     /// Flushes the caches of slots that no thread has now.
-    pub(crate) fn flush_free_slots(&self, core: &Core<M>) -> usize {
+    pub(crate) fn flush_free_slots(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) -> usize {
         let mut flushed = 0;
         for slot in 0..M::high_water() {
             if self.cache_ptr(core, slot).and_then(CachePtr::get).is_none() {
@@ -80,7 +84,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             // The lease makes the cache ours; what its last thread did is seen through the list's lock.
             let Some(lease) = M::lease_if_free(slot) else { continue };
             if let Some(cache) = self.cache_ptr(core, lease.slot()).and_then(CachePtr::get) {
-                flushed += self.flush_cache(core, cache);
+                flushed += self.flush_cache(core, context, cache);
             }
         }
         flushed

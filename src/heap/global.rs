@@ -53,7 +53,8 @@ pub type GlobalMallocState = MallocState<Global, SystemPages>;
 unsafe impl<S: PageSource + Send + Sync> Sync for MallocState<Global, S> {}
 
 impl<'a, M: Mode, S: PageSource> Builder<'a, M, S> {
-    /// Makes it a heap that can be a program's global allocator.
+    /// Makes it a heap that can be a program's global allocator. A source of its own must not allocate from any heap of
+    /// this mode, the program's global allocator included.
     ///
     /// ```
     /// let heap = mallocstate::MallocState::builder().name("all").global().build()?;

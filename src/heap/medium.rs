@@ -125,7 +125,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             let kept = medium.push(index, size, block, self.account.limit());
             [first, second, (!kept).then_some(block)]
         });
-        leaving.into_iter().flatten().for_each(|block| self.free_to_root(core, block, Some(class)));
+        let context = self.context(core);
+        leaving.into_iter().flatten().for_each(|block| self.free_to_root(core, &context, block, Some(class)));
     }
 
     /// The medium part of a cache, made where it is missing and there is memory.
@@ -141,12 +142,17 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[cold]
     pub(crate) fn free_direct(&self, block: NonNull<u8>) {
         let Some(core) = self.core() else { corruption("freed block is of no heap", block.as_ptr()) };
-        self.free_to_root(core, block, None);
+        self.free_to_root(core, &self.context(core), block, None);
     }
 
     /// Gives a medium block back to its root: one of a class, or one that was asked for with an alignment of its own.
-    pub(crate) fn free_to_root(&self, core: &Core<M>, block: NonNull<u8>, class: Option<SizeClass>) {
-        let context = self.context(core);
+    pub(crate) fn free_to_root(
+        &self,
+        core: &Core<M>,
+        context: &SlabContext<'_, S, M::Lock>,
+        block: NonNull<u8>,
+        class: Option<SizeClass>,
+    ) {
         let (tier, root) = self.root_of(core, block);
         core.returns.fetch_add(1, Relaxed);
         // What this reads where no block starts does not matter: the root aborts then.

@@ -246,9 +246,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// Changes the limit, in bytes; `None` lifts it. Where more is committed already, only new commits fail.
     ///
-    /// A heap with a limit caches less: magazines of at most `limit / 256` bytes a class, and no depot. What running
-    /// threads have cached so far, at most 32 KiB a class and 4 MiB of medium blocks each, comes back when they next
-    /// take the long way.
+    /// A heap with a limit caches less: two magazines of at most `limit / 256` bytes a class, and no depot. What running
+    /// threads have cached so far comes back when they next take the long way: each has at most 32 KiB a class, four
+    /// blocks where these are larger than 8 KiB, what is left of a bump range, and 4 MiB of medium blocks.
     ///
     /// ```
     /// let heap = mallocstate::MallocState::new();
@@ -305,7 +305,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             owner,
             options: self.options,
             beyond_limit: false,
-            to_system: false,
+            reclaimed: None,
         }
     }
 

@@ -3,12 +3,14 @@
 //! A refusal comes up through the root, whose lock is free again, to the call that the user made. There the heap gives up
 //! what it caches, one lock at a time, and the call tries once more.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::heap::core::Core;
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::segment::{OwnerId, Refusal};
+use crate::slab::SlabContext;
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// Tries; after a refusal gives up what is cached and tries once more. `None` has been counted as a failure.
@@ -32,13 +34,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
             Refusal::Limit => {
                 // What the caller itself caches is looked at each time: frees do not count the short way.
-                let own = self.with_cache(core, |cache| cache.map_or(0, |cache| self.flush_cache(core, cache)));
+                let context = self.context(core);
+                let own = self.flush_own(core, &context);
                 let returns = core.returns.load(Relaxed);
                 if own == 0 && core.returns_at_pressure.swap(returns, Relaxed) == returns {
                     return false;
                 }
-                self.flush_all(core);
-                self.release_empty(core);
+                self.flush_all(core, &context);
+                self.release_empty(core, &context);
                 core.returns_at_pressure.store(core.returns.load(Relaxed), Relaxed);
                 true
             }
@@ -50,58 +53,66 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) fn return_to_limit(&self) {
         if self.account.committed() > self.account.limit() {
             if let Some(core) = self.core() {
-                self.flush_all(core);
-                self.release_empty(core);
+                let context = self.context(core);
+                self.flush_all(core, &context);
+                self.release_empty(core, &context);
             }
         }
     }
 
+    fn flush_own(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) -> usize {
+        self.with_cache(core, |cache| cache.map_or(0, |cache| self.flush_cache(core, context, cache)))
+    }
+
     /// Flushes what can be reached: the caller's cache, those of free slots, the depots. Running threads follow.
-    fn flush_all(&self, core: &Core<M>) {
-        self.with_cache(core, |cache| cache.map(|cache| self.flush_cache(core, cache)));
-        self.flush_free_slots(core);
-        self.ask_for_flush(core);
-        let context = self.context(core);
-        for (class, root) in core.roots() {
-            root.lock().flush(&context, class);
-        }
+    fn flush_all(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) {
+        self.flush_own(core, context);
+        self.flush_free_slots(core, context);
+        self.flush_depots_to(core, context);
     }
 
     /// Empties the depots and asks for a flush, when the limit has changed.
     pub(crate) fn flush_depots(&self) {
         let Some(core) = self.core() else { return };
+        core.returns.fetch_add(1, Relaxed);
+        self.flush_depots_to(core, &self.context(core));
+    }
+
+    fn flush_depots_to(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) {
         self.ask_for_flush(core);
-        let context = self.context(core);
         for (class, root) in core.roots() {
-            root.lock().flush(&context, class);
+            root.lock().flush(context, class);
         }
     }
 
     /// Releases what is empty: what it charges can be committed elsewhere.
-    fn release_empty(&self, core: &Core<M>) -> usize {
-        let supply = self.context(core).supply;
+    fn release_empty(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) {
+        let supply = &context.supply;
         // What the source still refuses waits for the next time.
-        let mut released = supply.release_abandoned().unwrap_or(0);
-        released += core.mappings.lock().reclaim(&supply);
+        let _ = supply.release_abandoned();
+        core.mappings.lock().reclaim(supply);
         for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
-            released += root.lock().release_empty(&supply);
+            root.lock().release_empty(supply);
         }
-        released + core.pool.lock().release_empty(&supply, usize::MAX)
+        core.pool.lock().release_empty(supply, usize::MAX);
     }
 
     fn reclaim_from(&self, core: &Core<M>) -> usize {
-        self.flush_all(core);
+        let reclaimed = Cell::new(0);
         let mut context = self.context(core);
-        context.supply.to_system = true;
-        let mut reclaimed = context.supply.release_abandoned().unwrap_or(0);
-        reclaimed += core.mappings.lock().reclaim(&context.supply);
+        context.supply.reclaimed = Some(&reclaimed);
+        self.flush_all(core, &context);
+        // What the source still refuses waits for the next time.
+        let _ = context.supply.release_abandoned();
+        core.mappings.lock().reclaim(&context.supply);
         for root in core.medium().into_iter().flat_map(|tier| tier.roots()) {
-            reclaimed += root.lock().reclaim(&context.supply);
+            root.lock().reclaim(&context.supply);
         }
         for (_, root) in core.roots() {
-            reclaimed += root.lock().discard(&context);
+            root.lock().discard(&context);
         }
-        reclaimed + core.pool.lock().reclaim(&context.supply)
+        core.pool.lock().reclaim(&context.supply);
+        reclaimed.get()
     }
 
     /// Gives unused memory back to the operating system, past the process's segment cache; the answer is in bytes.

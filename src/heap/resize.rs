@@ -10,7 +10,7 @@ use crate::heap::allocate::{Terms, dangling, whole_block, zero_up_to};
 use crate::heap::route::{Route, direct_usable, medium_index, route};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
-use crate::primitives::address::is_aligned;
+use crate::primitives::address::{align_up, is_aligned};
 use crate::slab::SizeClass;
 
 /// A block after it was resized: its bytes, and the address from which on what was added is known to be zero.
@@ -48,7 +48,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         if let Some((block, _)) = unsafe { self.resize_in_place(ptr, old, Extent::of::<S>(new), new.align(), true) } {
             return Some(block);
         }
-        let terms = if new.size() < old.size { Terms::BeyondLimit } else { Terms::WithinLimit };
+        // A smaller size with a larger alignment may need a larger block: that is no shrink.
+        let shrinks = new.size() < old.size && align_up(new.size(), new.align()) <= old.size;
+        let terms = if shrinks { Terms::BeyondLimit } else { Terms::WithinLimit };
         let block = self.allocate_on(new, terms)?;
         // SAFETY: both blocks are at least this long, and in use at the same time.
         unsafe { ptr.copy_to_nonoverlapping(block.cast(), old.size.min(new.size())) };
@@ -93,7 +95,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         align: usize,
         may_move: bool,
     ) -> Option<Resized> {
-        let whole = |len: usize| Some((NonNull::slice_from_raw_parts(ptr, len), usize::MAX));
+        // The caller's pointer may speak for less than the block.
+        let whole = |len: usize| Some((NonNull::slice_from_raw_parts(whole_block(ptr), len), usize::MAX));
         let grows = new.size > old.size;
         match (old.route, new.route) {
             (Route::Small(SizeClass::ZERO), Route::Small(SizeClass::ZERO)) if may_move => {

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "takes a heap's segments away")]
 
+use core::sync::atomic::Ordering::Relaxed;
 use core::{mem, ptr};
 
 use crate::heap::core::Core;
@@ -83,7 +84,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         Teardown { classes, mapped, peak, refused: self.mapped() }
     }
 
-    /// Gives all segments back: the one with the core last, since the records are in it.
+    /// Gives all segments back. The records leave the core first, which goes with its segment.
     fn give_everything_back(&mut self) {
         let core = mem::replace(self.core.get_mut(), ptr::null_mut());
         self.caches.clear();
@@ -122,6 +123,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub fn reset(&mut self) {
         let Some(core) = self.core() else { return };
         self.for_each_cache(core, crate::cache::ThreadCache::forget);
+        core.returns.fetch_add(1, Relaxed);
         let supply = self.context(core).supply;
         for (_, root) in core.roots() {
             root.lock().reset();

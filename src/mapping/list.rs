@@ -104,7 +104,7 @@ impl MappingList {
             first: false,
         };
         supply.charge(OWN_HEADER + need.len)?;
-        let segment = supply.map(request).inspect_err(|_| supply.uncharge(OWN_HEADER + need.len))?;
+        let segment = supply.map(request).inspect_err(|_| supply.refund(OWN_HEADER + need.len))?;
         // SAFETY: the segment is new.
         let mapping = unsafe { Mapping::write(segment, offset, need.len) };
         self.add_cached(mapping);
@@ -180,12 +180,11 @@ impl MappingList {
     fn release<S: PageSource, L: RawLock>(&mut self, supply: &Supply<'_, S, L>, mapping: Mapping) -> usize {
         self.remove_cached(mapping);
         let (offset, len) = (mapping.offset(), mapping.len());
+        let restore = |_| mapping.restore(offset, len);
         // SAFETY: the block is not in use, and no list leads to the mapping any more.
-        if let Ok(released) = unsafe { supply.release(mapping.common(), OVERHEAD + len) } {
+        if let Ok(released) = unsafe { supply.release(mapping.common(), OVERHEAD + len, restore) } {
             return released;
         }
-        // Everything behind the common header may have been overwritten.
-        mapping.restore(offset, len);
         self.add_cached(mapping);
         0
     }

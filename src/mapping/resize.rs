@@ -46,7 +46,7 @@ impl MappingList {
             None
         };
         let Some(grown) = grown else {
-            supply.uncharge(new_len - len);
+            supply.refund(new_len - len);
             return None;
         };
         grown.set_len(new_len);

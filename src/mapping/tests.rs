@@ -33,7 +33,7 @@ impl Heap {
 
     fn supply(&self) -> Supply<'_, TestPages, NoLock> {
         let Self { source, account, records, owner, options } = self;
-        Supply { source, account, records, owner: *owner, options: *options, beyond_limit: false, to_system: false }
+        Supply { source, account, records, owner: *owner, options: *options, beyond_limit: false, reclaimed: None }
     }
 
     /// Checks the list, and that all sums agree with one another.

@@ -66,7 +66,8 @@ pub struct Release {
     pub keep: bool,
 }
 
-/// What a range is like after [`PageSource::discard`].
+/// What a range is like after [`PageSource::discard`]. A heap relies on neither: it keeps its own mark of what is zero, and
+/// commits again wherever [`Pages::needs_commit`] was true. Sources that wrap others may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Discarded {
     /// Every byte reads as zero (once committed again).
@@ -126,7 +127,8 @@ impl core::error::Error for PageError {}
 ///   Moving the source does not move it, and it stays valid when the source is moved to another thread.
 /// - What `zero_from` and `zeroed` say of zeros is true.
 /// - A call that fails leaves everything as it was.
-/// - No method allocates from, frees to, or otherwise calls a heap that uses this source.
+/// - No method allocates from, frees to, or otherwise calls a heap that uses this source; nor, where a heap of the mode
+///   `Global` uses it, any heap of that mode.
 pub unsafe trait PageSource {
     /// Length and alignment of an ordinary segment, in bytes: a power of two from [`MIN_SEGMENT_SIZE`] to
     /// [`MAX_SEGMENT_SIZE`]. Slab sizes, the largest small block and the mapping threshold follow from it.
@@ -178,8 +180,8 @@ pub unsafe trait PageSource {
     /// `ptr` and `len` are those of a range that `map` or `grow` returned; nobody uses it any more.
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError>;
 
-    /// Makes a range longer, keeping its contents and its advice; `zero_from` of the answer is at least `len`, and `needs_commit` speaks of the
-    /// added part.
+    /// Makes a range longer, keeping its contents and its advice; `zero_from` of the answer is at least `len`. The added part
+    /// needs commits exactly where the range did before.
     ///
     /// # Errors
     ///

@@ -82,6 +82,15 @@ impl Account {
         }
     }
 
+    /// Takes back a charge for what was never had: as if it had not been made.
+    pub(crate) fn refund<L: RawLock>(&self, bytes: usize) {
+        if L::SINGLE_THREADED {
+            self.committed.store(self.committed() - bytes, Relaxed);
+        } else {
+            self.committed.fetch_sub(bytes, Relaxed);
+        }
+    }
+
     /// Takes from committed.
     pub(crate) fn uncharge<L: RawLock>(&self, bytes: usize) {
         let before = if L::SINGLE_THREADED {

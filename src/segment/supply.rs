@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls the page source")]
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use crate::os::lock::RawLock;
@@ -75,8 +76,9 @@ pub(crate) struct Supply<'a, S, L> {
     pub(crate) options: SupplyOptions,
     /// Charges may pass the limit: a block moves, and its old place is given up next.
     pub(crate) beyond_limit: bool,
-    /// What is released goes to the operating system, past any cache of the source.
-    pub(crate) to_system: bool,
+    /// Set while memory is reclaimed: what is released goes to the operating system, past any cache of the source, and
+    /// its bytes are counted here, discarded ones included.
+    pub(crate) reclaimed: Option<&'a Cell<usize>>,
 }
 
 impl<S, L> Clone for Supply<'_, S, L> {
@@ -98,6 +100,11 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     pub(crate) fn charge(&self, bytes: usize) -> Result<(), Refusal> {
         let limit = if self.beyond_limit { usize::MAX } else { self.account.limit() };
         self.account.charge::<L>(bytes, limit)
+    }
+
+    /// Takes back the charge of bytes that were not to be had.
+    pub(crate) fn refund(&self, bytes: usize) {
+        self.account.refund::<L>(bytes);
     }
 
     /// Takes back the charge of bytes that are no longer in use.
@@ -133,7 +140,7 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         let huge = self.advice(&request);
         let SegmentRequest { len, least, align, offset, kind, root, .. } = request;
         let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, least, align, offset, huge })) else {
-            self.uncharge(HEADER_BYTES);
+            self.refund(HEADER_BYTES);
             return Err(Refusal::Source);
         };
         if pages.huge != huge {
@@ -155,16 +162,25 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     }
 
     /// Gives a segment back; the answer is its length. `committed` is what is charged for it, its header included.
-    /// Where the source refuses, the segment stays registered, live and charged.
+    /// Where the source refuses, the segment stays registered, live and charged; all behind the common header may then
+    /// have been zeroed, and `restore` runs before anybody else sees it.
     ///
     /// # Safety
     ///
     /// Nobody uses anything in the segment any more, and the tier has forgotten it (or keeps it on refusal).
-    pub(crate) unsafe fn release(&self, segment: SegmentRef, committed: usize) -> Result<usize, Refusal> {
+    pub(crate) unsafe fn release(
+        &self,
+        segment: SegmentRef,
+        committed: usize,
+        restore: impl FnOnce(SegmentRef),
+    ) -> Result<usize, Refusal> {
         let mut outcome = Err(Refusal::Source);
         self.records.lock().replace(segment, || {
             // SAFETY: the caller gives the segment up.
             outcome = unsafe { self.unmap(segment) };
+            if outcome.is_err() {
+                restore(segment);
+            }
             outcome.is_err().then_some(segment)
         });
         if outcome.is_ok() {
@@ -181,7 +197,7 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     /// Nobody has heard of the segment.
     pub(crate) unsafe fn abandon(&self, segment: SegmentRef) {
         // SAFETY: the caller gives the segment up.
-        if unsafe { self.release(segment, HEADER_BYTES) }.is_err() {
+        if unsafe { self.release(segment, HEADER_BYTES, |_| ()) }.is_err() {
             self.records.lock().abandon(segment);
         }
     }
@@ -190,11 +206,17 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     pub(crate) fn release_abandoned(&self) -> Result<usize, Refusal> {
         let mut released = 0;
         loop {
-            let abandoned = self.records.lock().abandoned();
-            let Some(segment) = abandoned else { return Ok(released) };
-            // SAFETY: nobody uses an abandoned segment.
-            released += unsafe { self.release(segment, HEADER_BYTES) }?;
-            self.records.lock().forget_abandoned();
+            let mut list = self.records.lock();
+            let Some(segment) = list.abandoned() else { return Ok(released) };
+            let mut outcome = Err(Refusal::Source);
+            list.replace(segment, || {
+                // SAFETY: nobody uses an abandoned segment, and it is found and released under one lock.
+                outcome = unsafe { self.unmap(segment) };
+                outcome.is_err().then_some(segment)
+            });
+            released += outcome?;
+            list.forget_abandoned();
+            self.uncharge(HEADER_BYTES);
         }
     }
 
@@ -214,20 +236,21 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
             unsafe { body.write_bytes(0, touched - HEADER_BYTES) };
         }
         segment.set_live(false);
-        let release = Release { zero_from: touched, huge: segment.huge(), keep: !self.to_system };
+        let release = Release { zero_from: touched, huge: segment.huge(), keep: self.reclaimed.is_none() };
         // SAFETY: a segment is a whole range of the source; the caller gives it up.
         if no_unwind(|| unsafe { self.source.unmap(base, len, release) }).is_err() {
             segment.set_live(true);
             return Err(Refusal::Source);
         }
         self.account.sub_mapped(len);
+        self.count_reclaimed(len);
         Ok(len)
     }
 
     /// Charges `bytes` and makes the bytes at `offset..end` of the segment usable.
     pub(crate) fn commit(&self, segment: SegmentRef, offset: usize, end: usize, bytes: usize) -> Result<(), Refusal> {
         self.charge(bytes)?;
-        self.commit_charged(segment, offset, end).inspect_err(|_| self.uncharge(bytes))
+        self.commit_charged(segment, offset, end).inspect_err(|_| self.refund(bytes))
     }
 
     /// Makes bytes usable that are charged already.
@@ -260,8 +283,17 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         let start = unsafe { segment.at(from) };
         // SAFETY: the range lies within the segment, and the caller says that it is free.
         match no_unwind(|| unsafe { self.source.discard(start, to - from) }) {
-            Ok(_) => to - from,
+            Ok(_) => {
+                self.count_reclaimed(to - from);
+                to - from
+            }
             Err(_) => 0,
+        }
+    }
+
+    fn count_reclaimed(&self, bytes: usize) {
+        if let Some(reclaimed) = self.reclaimed {
+            reclaimed.set(reclaimed.get() + bytes);
         }
     }
 

@@ -135,11 +135,6 @@ impl Depot {
         self.magazines -= 1;
         Some(Magazine { head: head.as_ptr(), len: usize::from(self.magazine_len) })
     }
-
-    /// Forgets all magazines: their slabs are gone.
-    pub(super) fn forget(&mut self) {
-        *self = Self::new();
-    }
 }
 
 #[cfg(test)]

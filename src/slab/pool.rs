@@ -13,7 +13,7 @@ use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::address::align_up;
 use crate::primitives::list::List;
-use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRequest, Supply, UNIT};
+use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRef, SegmentRequest, Supply, UNIT};
 use crate::slab::segment::{SLAB_OVERHEAD, SlabSegment, Tables};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
@@ -65,7 +65,7 @@ impl SlabPool {
         let charged = supply.commit(segment, 0, tables.min(segment.len()), touched_at_once);
         if let Some(refusal) = charged.err().or((tables + UNIT > segment.len()).then_some(Refusal::Source)) {
             if charged.is_ok() {
-                supply.uncharge(touched_at_once);
+                supply.refund(touched_at_once);
             }
             // SAFETY: nobody has heard of the segment.
             unsafe { supply.abandon(segment) };
@@ -130,6 +130,10 @@ impl SlabPool {
         if let Some(found) = self.find(run) {
             return Ok(found);
         }
+        // The first half of a segment has its header: a longer run never fits.
+        if run.units() * UNIT * 2 > S::SEGMENT_SIZE {
+            return Err(Refusal::Size);
+        }
         let segment = self.add_segment(supply, 0)?;
         let unit = segment.with_words(|free, _| find_run(free, run)).ok_or(Refusal::Source)?;
         Ok((segment, unit))
@@ -143,7 +147,7 @@ impl SlabPool {
         run: Run,
     ) -> Result<(SlabSegment, NonNull<Slab>), Refusal> {
         supply.charge(SLAB_OVERHEAD)?;
-        let found = self.find_or_map(supply, run).inspect_err(|_| supply.uncharge(SLAB_OVERHEAD));
+        let found = self.find_or_map(supply, run).inspect_err(|_| supply.refund(SLAB_OVERHEAD));
         let (segment, unit) = found?;
         let slab = segment.make_slab(unit, run, class);
         self.relist(segment);
@@ -177,18 +181,19 @@ impl SlabPool {
         for _ in 0..most {
             let Some(tables) = self.lists[EMPTY].pop_front() else { break };
             let segment = SlabSegment::from_tables(tables);
+            let restore = |segment: SegmentRef| {
+                if supply.options.zero_on_release {
+                    // SAFETY: the segment is committed, and the tables of an empty one can be made again.
+                    unsafe { SlabSegment::write(segment, 0) };
+                }
+            };
             // SAFETY: nothing in an empty segment is in use, and the pool has let go of it.
-            match unsafe { supply.release(segment.segment(), segment.overhead()) } {
+            match unsafe { supply.release(segment.segment(), segment.overhead(), restore) } {
                 Ok(len) => {
                     released += len;
                     self.segments -= 1;
                 }
                 Err(_) => {
-                    if supply.options.zero_on_release {
-                        // The tables are zero now; those of an empty segment can be made again.
-                        // SAFETY: the segment is committed, live and empty.
-                        unsafe { SlabSegment::write(segment.segment(), 0) };
-                    }
                     self.enlist(segment);
                     break;
                 }

@@ -39,13 +39,13 @@ impl SlabRoot {
         class: SizeClass,
         bump_end: Option<usize>,
     ) -> Result<BumpRange, Refusal> {
-        if let Some(slab) = bump_end.map(|end| slab_before::<S, L>(context, end)) {
+        let ended = bump_end.map(|end| slab_before::<S, L>(context, end));
+        if let Some(slab) = ended {
             // SAFETY: a slab that a cache cuts is alive.
             let descriptor = unsafe { slab.as_ref() };
             if descriptor.cut() < capacity_of::<S>(descriptor.class()) {
                 return self.grow_range(context, slab);
             }
-            self.end_range(context, slab);
         }
         let slab = match self.partial.first().filter(|&slab| is_uncut::<S>(slab)) {
             Some(slab) => slab,
@@ -54,7 +54,12 @@ impl SlabRoot {
         // SAFETY: the slab was just found or made.
         unsafe { slab.as_ref() }.set(BUMPING, true);
         self.relist::<S>(slab);
-        self.grow_range(context, slab).inspect_err(|_| self.end_range(context, slab))
+        let range = self.grow_range(context, slab).inspect_err(|_| self.end_range(context, slab))?;
+        // Only now: where all of this is refused, the cache goes on pointing to the end of its old range.
+        if let Some(ended) = ended {
+            self.end_range(context, ended);
+        }
+        Ok(range)
     }
 
     fn new_slab<S: PageSource, L: RawLock>(

@@ -276,7 +276,6 @@ impl SlabRoot {
 
     /// Forgets everything, under an exclusive borrow of the heap: the slabs are taken back by the pool.
     pub(crate) fn reset(&mut self) {
-        self.depot.forget();
         *self = Self { portion: self.portion, ..Self::new() };
     }
 

@@ -34,7 +34,7 @@ impl<S: PageSource> Heap<S> {
 
     fn supply(&self) -> Supply<'_, TestPages<S>, NoLock> {
         let Self { source, account, records, owner, options } = self;
-        Supply { source, account, records, owner: *owner, options: *options, beyond_limit: false, to_system: false }
+        Supply { source, account, records, owner: *owner, options: *options, beyond_limit: false, reclaimed: None }
     }
 
     /// Checks the root, and that all sums agree with one another.

@@ -82,6 +82,11 @@
 //!   the largest slab is a sixteenth of a segment, the largest small block an eighth of that, and the largest medium block
 //!   32 times as long.
 //! - *The peak* is kept when committed shrinks, not when it grows: each maximum lies right before a decrease.
+//! - *A request may be served by less*: `MapRequest::least` says how short a segment may be, for the end of a region.
+//! - *A block of exactly 1 MiB* is a medium one; mappings begin above.
+//! - *The limit is lifted* for a shrink that must move, but not where a larger alignment makes it need a larger block. What
+//!   its new block has opened may stay above the limit afterwards.
+//! - *On Windows* an aligned range is reserved with room to spare, released, and reserved again at the aligned address.
 //! - *Reclaim* passes `keep: false` to the source, which is how segments get past the process's cache.
 //!
 //! # 3. Invariants that hold the heap together
@@ -129,7 +134,7 @@
 //! | free with the layout of another class | when it goes back to its slab | at once |
 //! | free of an address that no block starts at, or of another heap's block | when it goes back to its slab or root | at once |
 //! | write over the boundary tag of a medium block | when the block or its neighbour goes back | same |
-//! | free of a mapping twice | at once | at once |
+//! | free of a mapping twice | at once, while its segment is still mapped | same |
 //!
 //! # 6. Forks
 //!

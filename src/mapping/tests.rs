@@ -10,6 +10,7 @@ use super::segment::{OVERHEAD, len_of, usage};
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::{Call, TestPages};
 use crate::os::{PageSource, SystemPages};
+use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
 
@@ -336,38 +337,26 @@ fn sizes_near_the_maximum_are_refused_without_a_call() {
     heap.free(&mut list, block.ptr);
 }
 
-/// Runs one ignored test of this file in a process of its own; the answer is what it says before it aborts.
-fn last_words(name: &str) -> std::string::String {
-    let program = std::env::current_exe().unwrap();
-    let name = std::format!("mapping::tests::{name}");
-    let arguments = ["--exact", &name, "--ignored", "--nocapture", "--test-threads=1"];
-    let output = std::process::Command::new(program).args(arguments).output().unwrap();
-    assert!(!output.status.success());
-    std::string::String::from_utf8(output.stderr).unwrap()
-}
-
 #[test]
-#[ignore = "aborts; run by `misuse_ends_the_process`"]
 fn free_twice() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-    heap.free(&mut list, block.ptr);
-    heap.free(&mut list, block.ptr);
+    let errors = last_words("mapping::tests::free_twice", || {
+        let heap = Heap::new(TestPages::new());
+        let mut list = MappingList::new();
+        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
+        heap.free(&mut list, block.ptr);
+        heap.free(&mut list, block.ptr);
+    });
+    assert!(errors.starts_with("mallocstate: a large block that is free already: 0x"), "{errors}");
 }
 
 #[test]
-#[ignore = "aborts; run by `misuse_ends_the_process`"]
 fn free_inside() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-    // SAFETY: the byte is within the block.
-    heap.free(&mut list, unsafe { block.ptr.add(64) });
-}
-
-#[test]
-fn misuse_ends_the_process() {
-    assert!(last_words("free_twice").starts_with("mallocstate: a large block that is free already: 0x"));
-    assert!(last_words("free_inside").starts_with("mallocstate: not the start of a large block: 0x"));
+    let errors = last_words("mapping::tests::free_inside", || {
+        let heap = Heap::new(TestPages::new());
+        let mut list = MappingList::new();
+        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
+        // SAFETY: the byte is within the block.
+        heap.free(&mut list, unsafe { block.ptr.add(64) });
+    });
+    assert!(errors.starts_with("mallocstate: not the start of a large block: 0x"), "{errors}");
 }

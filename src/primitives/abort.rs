@@ -112,6 +112,23 @@ extern "C" fn stop(line: &Line) -> ! {
     panic!("{}", core::str::from_utf8(line.bytes()).unwrap_or("mallocstate: abort").trim_end())
 }
 
+/// What `body` says on standard error before it aborts: it runs in a process of its own, which is this test program again
+/// with the test `name` alone.
+#[cfg(all(test, feature = "std"))]
+pub(crate) fn last_words(name: &str, body: fn()) -> std::string::String {
+    const CHILD: &str = "MALLOCSTATE_TEST_ABORTS";
+    if std::env::var_os(CHILD).is_some() {
+        body();
+        // The parent asserts that this process has failed.
+        std::process::exit(0);
+    }
+    let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program).args(arguments).env(CHILD, "1").output().unwrap();
+    assert!(!output.status.success(), "{name} did not abort");
+    std::string::String::from_utf8(output.stderr).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,41 +151,21 @@ mod tests {
         assert_eq!(no_unwind(|| 7), 7);
     }
 
-    /// Runs one ignored test of this file in a process of its own; the answer is whether it failed, and its errors.
-    #[cfg(feature = "std")]
-    fn run_alone(name: &str) -> (bool, std::string::String) {
-        let program = std::env::current_exe().unwrap();
-        let name = std::format!("primitives::abort::tests::{name}");
-        let arguments = ["--exact", &name, "--ignored", "--nocapture", "--test-threads=1"];
-        let output = std::process::Command::new(program).args(arguments).output().unwrap();
-        (!output.status.success(), std::string::String::from_utf8(output.stderr).unwrap())
-    }
-
-    #[test]
-    #[ignore = "aborts; run by `corruption_writes_one_line_and_aborts`"]
-    fn corrupt() {
-        corruption("bad tag", core::ptr::without_provenance(0x1230));
-    }
-
     #[cfg(feature = "std")]
     #[test]
     fn corruption_writes_one_line_and_aborts() {
-        let (failed, errors) = run_alone("corrupt");
-        assert!(failed);
+        let errors = last_words("primitives::abort::tests::corruption_writes_one_line_and_aborts", || {
+            corruption("bad tag", core::ptr::without_provenance(0x1230))
+        });
         assert_eq!(errors, "mallocstate: bad tag: 0x1230\n");
-    }
-
-    #[test]
-    #[ignore = "aborts; run by `a_panic_does_not_unwind_out`"]
-    fn unwind() {
-        no_unwind(|| panic!("a source's own words"));
     }
 
     #[cfg(feature = "std")]
     #[test]
     fn a_panic_does_not_unwind_out() {
-        let (failed, errors) = run_alone("unwind");
-        assert!(failed);
+        let errors = last_words("primitives::abort::tests::a_panic_does_not_unwind_out", || {
+            no_unwind(|| panic!("a source's own words"))
+        });
         assert!(errors.contains("a source's own words"));
         assert!(errors.ends_with("mallocstate: a page source panicked\n"));
     }

@@ -11,6 +11,7 @@ use super::super::segment::{CoalescingSegment, FIRST_BLOCK, OVERHEAD};
 use super::{Heap, Live, region};
 use crate::os::testing::{Call, TestPages};
 use crate::os::{MIN_SEGMENT_SIZE, PageSource, SystemPages};
+use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
 use crate::segment::{Refusal, ReleasePolicy, SegmentRef};
 
@@ -191,40 +192,26 @@ fn damage_is_noticed_when_a_block_comes_back() {
     assert!(is_sound(&blocks[0]) && is_sound(&blocks[3]));
 }
 
-/// Runs one ignored test of this file in a process of its own; the answer is what it says before it aborts.
-fn last_words(name: &str) -> std::string::String {
-    let program = std::env::current_exe().unwrap();
-    let name = std::format!("coalesce::tests::cases::{name}");
-    let arguments = ["--exact", &name, "--ignored", "--nocapture", "--test-threads=1"];
-    let output = std::process::Command::new(program).args(arguments).output().unwrap();
-    assert!(!output.status.success());
-    std::string::String::from_utf8(output.stderr).unwrap()
-}
-
 #[test]
-#[ignore = "aborts; run by `misuse_ends_the_process`"]
 fn free_twice() {
-    let heap = Heap::new(TestPages::new());
-    let mut root = CoalescingRoot::new(0);
-    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
-    let _other = heap.allocate(&mut root, 40_000, 16).unwrap();
-    heap.free(&mut root, block.ptr);
-    heap.free(&mut root, block.ptr);
+    let errors = last_words("coalesce::tests::cases::free_twice", || {
+        let heap = Heap::new(TestPages::new());
+        let mut root = CoalescingRoot::new(0);
+        let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+        let _other = heap.allocate(&mut root, 40_000, 16).unwrap();
+        heap.free(&mut root, block.ptr);
+        heap.free(&mut root, block.ptr);
+    });
+    assert!(errors.starts_with("mallocstate: a medium block that is free already"), "{errors}");
 }
 
 #[test]
-#[ignore = "aborts; run by `misuse_ends_the_process`"]
 fn free_in_another_heap() {
-    let (heap, other) = (Heap::new(TestPages::new()), Heap::new(TestPages::new()));
-    let mut root = CoalescingRoot::new(0);
-    let block = heap.allocate(&mut root, 40_000, 16).unwrap();
-    other.free(&mut root, block.ptr);
-}
-
-#[test]
-fn misuse_ends_the_process() {
-    let twice = last_words("free_twice");
-    assert!(twice.starts_with("mallocstate: a medium block that is free already"), "{twice}");
-    let foreign = last_words("free_in_another_heap");
-    assert!(foreign.starts_with("mallocstate: not a medium block of this heap"), "{foreign}");
+    let errors = last_words("coalesce::tests::cases::free_in_another_heap", || {
+        let (heap, other) = (Heap::new(TestPages::new()), Heap::new(TestPages::new()));
+        let mut root = CoalescingRoot::new(0);
+        let block = heap.allocate(&mut root, 40_000, 16).unwrap();
+        other.free(&mut root, block.ptr);
+    });
+    assert!(errors.starts_with("mallocstate: not a medium block of this heap"), "{errors}");
 }

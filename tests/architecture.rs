@@ -81,6 +81,7 @@ const UNSAFE_FILES: &[&str] = &[
     "segment/records.rs",
     "segment/supply.rs",
     "slab/depot.rs",
+    "slab/link.rs",
     "slab/locate.rs",
     "slab/pool.rs",
     "slab/range.rs",

@@ -26,7 +26,7 @@ use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
 use crate::segment::Refusal;
-use crate::slab::{Block, Magazine, Refill, SizeClass, SlabContext, SlabRoot};
+use crate::slab::{Block, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
 
 /// The cached blocks of one class.
 #[repr(C)]
@@ -51,8 +51,8 @@ impl Magazines {
     #[inline(always)]
     pub(crate) fn pop(&self, size: usize) -> Option<Popped> {
         if let Some(block) = NonNull::new(self.loaded.get()) {
-            // SAFETY: a free block starts with the link to the next one.
-            self.loaded.set(unsafe { block.cast::<*mut u8>().read() });
+            // SAFETY: a block of the loaded magazine is free, and was linked when it came.
+            self.loaded.set(unsafe { link::next(block) });
             self.room.store(self.room.load(Relaxed) + 1, Relaxed);
             return Some(Popped { block, bumped: false });
         }
@@ -78,8 +78,8 @@ impl Magazines {
         if block.as_ptr() == head {
             corruption("block freed twice", head);
         }
-        // SAFETY: the block is free, and has room for the link.
-        unsafe { block.cast::<*mut u8>().write(head) };
+        // SAFETY: the block is free and ours.
+        unsafe { link::set_next(block, head) };
         self.loaded.set(block.as_ptr());
         self.room.store(room - 1, Relaxed);
         Ok(())
@@ -245,8 +245,10 @@ impl Magazines {
         for (mut block, len) in lists {
             for _ in 0..len {
                 visit(block.addr());
-                // SAFETY: by the first invariant, the list has `len` blocks, each of which starts with a link.
-                block = unsafe { block.cast::<*mut u8>().read() };
+                // Where the list ends early, the visitor was shown a null, of which no slab is.
+                let Some(cached) = NonNull::new(block) else { break };
+                // SAFETY: by the first invariant, the list has `len` blocks, all free.
+                block = unsafe { link::next(cached) };
             }
         }
     }

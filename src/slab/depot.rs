@@ -1,25 +1,20 @@
 //! Free blocks on their way between thread caches and slabs: blocks, magazines, and a root's depot of full ones.
 //!
 //! ```text
-//! a magazine          block ─► block ─► block ─► null       first word of each block
+//! a magazine          block ─► block ─► block ─► null
 //!                       │
-//! the depot's list      └────► next full magazine           second word of a magazine's first block
+//! the depot's list      └────► next full magazine
 //! ```
 
 #![expect(unsafe_code, reason = "threads lists through free blocks")]
 
 use core::ptr::{self, NonNull};
 
-/// The two words that every free block has room for.
-#[repr(C)]
-struct FreeWords {
-    next: *mut FreeWords,
-    next_magazine: *mut FreeWords,
-}
+use crate::slab::link;
 
 /// A free block that nobody else knows of: whoever has it must put it somewhere.
 #[derive(Debug)]
-pub(crate) struct Block(NonNull<FreeWords>);
+pub(crate) struct Block(NonNull<u8>);
 
 impl Block {
     /// # Safety
@@ -27,13 +22,13 @@ impl Block {
     /// `start` is the start of a small block that is free, in no list, and covered by the pointer's provenance.
     #[inline(always)]
     pub(crate) unsafe fn new(start: NonNull<u8>) -> Self {
-        Self(start.cast())
+        Self(start)
     }
 
     /// The block's memory, for a user.
     #[inline(always)]
     pub(crate) fn into_raw(self) -> NonNull<u8> {
-        self.0.cast()
+        self.0
     }
 
     #[inline(always)]
@@ -45,7 +40,7 @@ impl Block {
 /// A list of free blocks of one class, as a value.
 #[derive(Debug)]
 pub(crate) struct Magazine {
-    head: *mut FreeWords,
+    head: *mut u8,
     len: usize,
 }
 
@@ -58,12 +53,12 @@ impl Magazine {
     ///
     /// `head` starts a list of `len` free blocks that came from [`into_raw`](Self::into_raw) or [`push`](Self::push).
     pub(crate) unsafe fn from_raw(head: *mut u8, len: usize) -> Self {
-        Self { head: head.cast(), len }
+        Self { head, len }
     }
 
     /// The first block's address, or null; the list goes on through the blocks' first words.
     pub(crate) fn into_raw(self) -> *mut u8 {
-        self.head.cast()
+        self.head
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -72,8 +67,8 @@ impl Magazine {
 
     #[inline(always)]
     pub(crate) fn push(&mut self, block: Block) {
-        // SAFETY: the block is free and ours, and has room for a word.
-        unsafe { (*block.0.as_ptr()).next = self.head };
+        // SAFETY: the block is free and ours.
+        unsafe { link::set_next(block.0, self.head) };
         self.head = block.0.as_ptr();
         self.len += 1;
     }
@@ -81,8 +76,8 @@ impl Magazine {
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<Block> {
         let head = NonNull::new(self.head)?;
-        // SAFETY: a block in a magazine is free, and its first word is the link.
-        self.head = unsafe { (*head.as_ptr()).next };
+        // SAFETY: a block in a magazine is free, and was linked when it came.
+        self.head = unsafe { link::next(head) };
         self.len -= 1;
         Some(Block(head))
     }
@@ -94,7 +89,7 @@ impl Magazine {
 ///
 /// All magazines have `magazine_len` blocks.
 pub(crate) struct Depot {
-    head: *mut FreeWords,
+    head: *mut u8,
     magazines: u8,
     magazine_len: u8,
 }
@@ -117,11 +112,10 @@ impl Depot {
         if self.magazines == 0 {
             self.magazine_len = magazine.len as u8;
         }
-        if usize::from(self.magazines) >= most || usize::from(self.magazine_len) != magazine.len || magazine.len == 0 {
-            return Err(magazine);
-        }
-        // SAFETY: the magazine has a first block, which is free and has room for a second word.
-        unsafe { (*magazine.head).next_magazine = self.head };
+        let fits = usize::from(self.magazines) < most && usize::from(self.magazine_len) == magazine.len;
+        let Some(head) = NonNull::new(magazine.head).filter(|_| fits) else { return Err(magazine) };
+        // SAFETY: the magazine's first block is free and ours.
+        unsafe { link::set_next_magazine(head, self.head) };
         self.head = magazine.head;
         self.magazines += 1;
         Ok(())
@@ -130,8 +124,8 @@ impl Depot {
     /// Hands a magazine out.
     pub(super) fn pop(&mut self) -> Option<Magazine> {
         let head = NonNull::new(self.head)?;
-        // SAFETY: the first block of a magazine in the depot links to the next magazine.
-        self.head = unsafe { (*head.as_ptr()).next_magazine };
+        // SAFETY: the first block of a magazine in the depot was linked to the next magazine.
+        self.head = unsafe { link::next_magazine(head) };
         self.magazines -= 1;
         Some(Magazine { head: head.as_ptr(), len: usize::from(self.magazine_len) })
     }

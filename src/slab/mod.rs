@@ -2,6 +2,7 @@
 
 mod bitmap;
 mod depot;
+pub(crate) mod link;
 mod locate;
 mod pool;
 mod range;

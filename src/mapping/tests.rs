@@ -12,6 +12,7 @@ use crate::os::testing::{Call, TestPages};
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
+use crate::primitives::scale::scale;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
 
 const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
@@ -128,7 +129,7 @@ fn run(heap: &Heap, seed: u64, refusals: bool) {
     let mut random = Random(seed);
     let mut list = MappingList::new();
     let mut blocks: Vec<Live> = Vec::new();
-    for step in 0..600 {
+    for step in 0..scale(600) {
         if refusals && random.below(6) == 0 {
             heap.source.refuse_once_after(random.below(3));
         }

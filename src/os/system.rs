@@ -186,6 +186,7 @@ unsafe impl PageSource for SystemPages {
 #[cfg(all(test, feature = "std", any(unix, windows)))]
 mod tests {
     use super::*;
+    use crate::primitives::scale::scale;
 
     const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
 
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_zero_is_zero() {
-        for round in 0..40 {
+        for round in 0..scale(40) {
             let pages = [HugeAdvice::Against, HugeAdvice::For].map(map);
             for pages in &pages {
                 assert!(is_zero(pages));

@@ -4,3 +4,7 @@ pub(crate) mod abort;
 pub(crate) mod address;
 pub(crate) mod corruption;
 pub(crate) mod list;
+
+#[cfg(test)]
+#[path = "../../tests/support/scale.rs"]
+pub(crate) mod scale;

@@ -4,32 +4,9 @@
 
 pub(crate) mod classes;
 pub(crate) mod pattern;
+mod scale;
 
-use std::sync::OnceLock;
-
-/// The environment variable that shrinks long loops, for emulators and sanitizers.
-const SCALE: &str = "MALLOCSTATE_TEST_SCALE";
-
-/// How often a loop that runs `full` times by default runs here.
-///
-/// `MALLOCSTATE_TEST_SCALE` is a positive factor: `0.1` runs a tenth of every long loop, `3` three times as much; unset
-/// means `1`. The result is at least 1 unless `full` is 0.
-///
-/// # Panics
-///
-/// When the variable holds anything but a positive, finite number.
-pub(crate) fn scale(full: usize) -> usize {
-    static FACTOR: OnceLock<f64> = OnceLock::new();
-    let factor = *FACTOR.get_or_init(|| match std::env::var(SCALE) {
-        Err(std::env::VarError::NotPresent) => 1.0,
-        Err(error) => panic!("{SCALE}: {error}"),
-        Ok(text) => match text.trim().parse::<f64>() {
-            Ok(factor) if factor.is_finite() && factor > 0.0 => factor,
-            _ => panic!("{SCALE} is a positive factor such as 0.1, not {text:?}"),
-        },
-    });
-    if full == 0 { 0 } else { ((full as f64 * factor) as usize).max(1) }
-}
+pub(crate) use scale::scale;
 
 /// [`scale`] for counts of cases, which are `u32` in proptest.
 pub(crate) fn scale_u32(full: u32) -> u32 {

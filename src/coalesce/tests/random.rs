@@ -9,6 +9,7 @@ use super::super::segment::OVERHEAD;
 use super::{Heap, Live, accept, region};
 use crate::os::PageSource;
 use crate::os::testing::TestPages;
+use crate::primitives::scale::scale;
 use crate::segment::{Geometry, ReleasePolicy};
 
 struct Random(u64);
@@ -45,7 +46,7 @@ fn run<S: PageSource>(heap: &Heap<S>, Run { seed, steps, live, refusals }: Run) 
     let mut random = Random(seed);
     let mut root = CoalescingRoot::new(3);
     let mut blocks: Vec<Live> = Vec::new();
-    for step in 0..steps {
+    for step in 0..scale(steps) {
         if refusals && random.below(8) == 0 {
             heap.source.refuse_once_after(random.below(3));
         }

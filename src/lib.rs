@@ -41,45 +41,47 @@
 //!
 //! # What is promised, and what is not
 //!
-//! **Safe code.** No safe use of a heap is undefined behaviour: threads, collections that are leaked or outlive what they
-//! should, a heap that is moved, forgotten or dropped while unwinding, threads that end while they use it. No call unwinds but those that
-//! run a user's code, and documented panics.
+//! **Safe code.** No safe use of a heap is undefined behaviour: threads, collections that are leaked or outlive what
+//! they should, a heap that is moved, forgotten or dropped while unwinding, threads that end while they use it. No call
+//! unwinds but those that run a user's code, and documented panics.
 //!
 //! **Bad input.** Options out of range are a [`ConfigError`] that names the field, the value and the bound. Sizes and
-//! alignments that nothing can serve are an `AllocError`, counted in [`Failures`]; arithmetic on them does not overflow. An
-//! alignment that is no power of two, and a product that overflows, give `None` from the C-style calls. `deallocate` takes any layout that
-//! fits the block by the rules of the trait.
+//! alignments that nothing can serve are an `AllocError`, counted in [`Failures`]; arithmetic on them does not
+//! overflow. An alignment that is no power of two, and a product that overflows, give `None` from the C-style calls.
+//! `deallocate` takes any layout that fits the block by the rules of the trait.
 //!
-//! **Too little memory.** A refusal, by the limit, by the page source or by the system, leaves the heap and every block as
-//! they were; the heap first gives up what it caches, then answers with an error, and goes on working. What the system
-//! refuses to take back stays accounted for and is offered again. `committed() <= limit` holds at every instant, but for a shrink that must
-//! move. Nothing panics and nothing is lost, down to a process that has no memory maps left.
+//! **Too little memory.** A refusal, by the limit, by the page source or by the system, leaves the heap and every block
+//! as they were; the heap first gives up what it caches, then answers with an error, and goes on working. What the
+//! system refuses to take back stays accounted for and is offered again. `committed() <= limit` holds at every instant,
+//! but for a shrink that must move. Nothing panics and nothing is lost, down to a process that has no memory maps left.
 //!
-//! **Misuse of `unsafe` calls** is undefined behaviour: free of what is not a live block of this heap, use after free, writes beyond a
-//! block. What is detected of it aborts with one line on standard error that names the pointer; nothing that was detected is passed over. The
-//! [design](design#5-misuse) lists what is detected when. In every build: a free of the block that was freed last in its
-//! class, and, when blocks go back to their slab or root, their heap, class, exact start, and whether they are free already.
-//! Debug builds and the feature `hardened` check each free at once; `hardened` adds the checks of its own that the
-//! [features](#features) name. These find mistakes, and make attacks costlier: they are no proof against someone who can
-//! write anywhere.
+//! **Misuse of `unsafe` calls** is undefined behaviour: free of what is not a live block of this heap, use after free,
+//! writes beyond a block. What is detected of it aborts with one line on standard error that names the pointer; nothing
+//! that was detected is passed over. The [design](design#5-misuse) lists what is detected when. In every build: a free
+//! of the block that was freed last in its class, and, when blocks go back to their slab or root, their heap, class,
+//! exact start, and whether they are free already. Debug builds and the feature `hardened` check each free at once;
+//! `hardened` adds the checks of its own that the [features](#features) name. These find mistakes, and make attacks
+//! costlier: they are no proof against someone who can write anywhere.
 //!
-//! **Neighbours in the process.** Heaps do not mix: no block of one is handed out by another, and destroying one touches no
-//! other. They do share address space, so that a stray write reaches any of them, and, over [`SystemPages`], a cache of released segments
-//! whose pages keep what their last heap wrote: [`zero_on_release`](Builder::zero_on_release) is for heaps with secrets. A heap without a limit
-//! takes what the system gives, and a tenant's limit bounds that tenant's heap and nothing else of it. Time is shared too:
-//! locks of a shared heap make its users wait for each other, though never while a user's code runs.
+//! **Neighbours in the process.** Heaps do not mix: no block of one is handed out by another, and destroying one
+//! touches no other. They do share address space, so that a stray write reaches any of them, and, over [`SystemPages`],
+//! a cache of released segments whose pages keep what their last heap wrote:
+//! [`zero_on_release`](Builder::zero_on_release) is for heaps with secrets. A heap without a limit takes what the
+//! system gives, and a tenant's limit bounds that tenant's heap and nothing else of it. Time is shared too: locks of a
+//! shared heap make its users wait for each other, though never while a user's code runs.
 //!
-//! **Hostile input to a program** can choose sizes and the order of calls, hence the layout of the heap. Every operation
-//! takes time that does not grow with the number of blocks, but for those that say so: [`destroy`](MallocState::destroy),
-//! [`reset`](MallocState::reset), [`reclaim`](MallocState::reclaim), [`stats`](MallocState::stats),
-//! [`validate`](MallocState::validate) and iteration. Addresses are not secret, and not random without `hardened`.
+//! **Hostile input to a program** can choose sizes and the order of calls, hence the layout of the heap. Every
+//! operation takes time that does not grow with the number of blocks, but for those that say so:
+//! [`destroy`](MallocState::destroy), [`reset`](MallocState::reset), [`reclaim`](MallocState::reclaim),
+//! [`stats`](MallocState::stats), [`validate`](MallocState::validate) and iteration. Addresses are not secret, and not
+//! random without `hardened`.
 //!
-//! **Page sources** are trusted: [`PageSource`] is an unsafe trait. One that refuses, at any call, costs nothing but the
-//! refusal; one that panics aborts the process; one that breaks its contract breaks the heap.
+//! **Page sources** are trusted: [`PageSource`] is an unsafe trait. One that refuses, at any call, costs nothing but
+//! the refusal; one that panics aborts the process; one that breaks its contract breaks the heap.
 //!
-//! **Not promised**: use from signal handlers; a `Threaded` heap in the child of a fork that happened while another thread was
-//! using it; that memory freed is given back to the system before [`reclaim`](MallocState::reclaim); the addresses, the
-//! order and the padding of blocks; detection of reads after free (the sanitizers' hooks are for that).
+//! **Not promised**: use from signal handlers; a `Threaded` heap in the child of a fork that happened while another
+//! thread was using it; that memory freed is given back to the system before [`reclaim`](MallocState::reclaim); the
+//! addresses, the order and the padding of blocks; detection of reads after free (the sanitizers' hooks are for that).
 //!
 //! # Features
 //!

@@ -6,6 +6,10 @@
 
 #![expect(unsafe_code, reason = "reads and frees raw blocks")]
 
+#[path = "model/draw.rs"]
+mod draw;
+#[path = "model/observed.rs"]
+mod observed;
 #[path = "model/operation.rs"]
 mod operation;
 #[path = "model/run.rs"]
@@ -21,8 +25,10 @@ use mallocstate::{Builder, HugePages, MallocState, Mode, PageSource, RegionPages
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use crate::operation::{Operation, operation};
-use crate::run::{Observed, Run};
+use crate::draw::operation;
+use crate::observed::Observed;
+use crate::operation::Operation;
+use crate::run::Run;
 use crate::support::classes::Geometry;
 
 /// Every segment that becomes empty leaves the heap at once.

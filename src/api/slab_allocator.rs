@@ -151,6 +151,8 @@ impl<M: Mode, S: PageSource> SlabAllocator<M, S> {
         let reclaimed = Cell::new(0);
         let mut context = self.context();
         context.supply.reclaimed = Some(&reclaimed);
+        // What the source still refuses waits for the next time.
+        let _ = context.supply.release_abandoned();
         let mut root = self.root.lock();
         root.flush(&context, self.class);
         root.discard(&context);

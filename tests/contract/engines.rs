@@ -4,7 +4,7 @@ use std::thread;
 
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::allocator_api2::vec::Vec as VecIn;
-use mallocstate::os::testing::TestPages;
+use mallocstate::os::testing::{Call, TestPages};
 use mallocstate::{CoalescingAllocator, SegmentKind, SlabAllocator};
 
 use crate::held::{Held, layout};
@@ -66,6 +66,20 @@ fn slabs_refuse_what_no_block_holds() {
     drop(held);
     let error = SlabAllocator::new(layout(geometry().small_max + 1, 1)).expect_err("a medium block");
     assert_eq!(error.value(), geometry().small_max + 1);
+}
+
+#[test]
+fn slabs_give_back_a_segment_that_the_source_refused_to_commit_and_to_unmap() {
+    let pages = TestPages::new().demanding_commits();
+    let slabs = SlabAllocator::new_in(layout(100, 4), &pages).expect("a small block");
+    pages.refuse_call_after(Call::Commit, 0);
+    pages.refuse_call_after(Call::Unmap, 0);
+    assert!(slabs.allocate(layout(100, 4)).is_err());
+    assert_eq!((slabs.mapped(), pages.outstanding_ranges()), (pages.outstanding_bytes(), 1));
+    assert_eq!(slabs.reclaim(), 0);
+    pages.refuse_nothing();
+    assert_eq!(slabs.reclaim(), geometry().segment);
+    assert_eq!((slabs.mapped(), pages.outstanding_bytes()), (0, 0));
 }
 
 #[test]

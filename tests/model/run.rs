@@ -41,19 +41,20 @@ impl<M: Mode, S: Observed + Copy> Run<M, S> {
                 // Not through the harness, which keeps what it captured when the process aborts.
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{operation:?}\n").as_bytes());
             }
-            run.apply(operation)
+            let mut run = run.apply(operation);
+            run.compare();
+            run
         };
         operations.iter().fold(self, apply).finish();
     }
 
-    /// Applies an operation, and compares.
+    /// Applies an operation, and looks whether the heap kept to its limit.
     pub(crate) fn apply(mut self, operation: &Operation) -> Self {
         let (committed, limit) = (self.heap.committed(), self.heap.limit());
         if matches!(operation, Operation::Move) {
             self = self.moved();
         }
         let moves = self.step(operation);
-        self.compare();
         let most = limit.map_or(usize::MAX, |limit| limit.max(committed));
         // A shrink that must move may pass the limit.
         assert!(moves || self.heap.committed() <= most, "{} committed, limit {most}", self.heap.committed());
@@ -315,13 +316,13 @@ impl<M: Mode, S: Observed + Copy> Run<M, S> {
         self.shadow.add(NonNull::slice_from_raw_parts(block.start, usable), new, block.maker, Some((block, kept)));
     }
 
-    fn failures(&self) -> usize {
+    pub(crate) fn failures(&self) -> usize {
         let failures = self.heap.stats().failures;
         failures.limit + failures.source + failures.size
     }
 
     /// Everything that heap, segments and source say, against the shadow.
-    fn compare(&mut self) {
+    pub(crate) fn compare(&mut self) {
         self.shadow.check();
         if let Err(corruption) = self.heap.validate_all() {
             panic!("{corruption}");

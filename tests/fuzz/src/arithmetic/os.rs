@@ -1,0 +1,3 @@
+//! What the arithmetic knows of page sources: the trait, of which it reads the segment size alone.
+
+pub(crate) use mallocstate::PageSource;

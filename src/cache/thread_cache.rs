@@ -6,11 +6,12 @@
 #![expect(unsafe_code, reason = "makes caches in raw memory")]
 
 use core::cell::Cell;
-use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use core::ptr::NonNull;
 
+use crate::cache::flush::{FlushRequests, FlushesSeen};
 use crate::cache::magazine::Magazines;
 use crate::cache::medium::MediumCache;
+use crate::primitives::published::Published;
 use crate::slab::{SMALL_CLASSES, SizeClass};
 
 /// A thread's free blocks in one heap.
@@ -21,9 +22,9 @@ use crate::slab::{SMALL_CLASSES, SizeClass};
 #[repr(C, align(64))]
 pub(crate) struct ThreadCache {
     small: [Magazines; SMALL_CLASSES],
-    medium: AtomicPtr<MediumCache>,
+    medium: Published<MediumCache>,
     fresh: [Cell<u64>; 2],
-    flushes_seen: Cell<u32>,
+    flushes_seen: FlushesSeen,
 }
 
 impl ThreadCache {
@@ -32,12 +33,12 @@ impl ThreadCache {
     /// # Safety
     ///
     /// `place` is writable, aligned for a cache, and nobody else's.
-    pub(crate) unsafe fn write(place: NonNull<u8>, flushes_seen: u32) -> NonNull<Self> {
-        let cache = place.cast::<Self>();
+    pub(crate) unsafe fn write(place: NonNull<u8>, requests: &FlushRequests) -> NonNull<Self> {
+        let mut cache = place.cast::<Self>();
         // SAFETY: all zero is a cache without blocks.
         unsafe { cache.write_bytes(0, 1) };
         // SAFETY: it was just made.
-        unsafe { cache.as_ref() }.flushes_seen.set(flushes_seen);
+        unsafe { cache.as_mut() }.flushes_seen = FlushesSeen::all(requests);
         cache
     }
 
@@ -50,8 +51,7 @@ impl ThreadCache {
     /// The medium part, where it has been needed.
     #[inline(always)]
     pub(crate) fn medium(&self) -> Option<&MediumCache> {
-        // SAFETY: once made, the medium part lives as long as the heap.
-        NonNull::new(self.medium.load(Acquire)).map(|medium| unsafe { medium.as_ref() })
+        self.medium.get()
     }
 
     /// Gives the cache a medium part.
@@ -63,7 +63,8 @@ impl ThreadCache {
         let medium = place.cast::<MediumCache>();
         // SAFETY: all zero is a medium part without blocks.
         unsafe { medium.write_bytes(0, 1) };
-        self.medium.store(medium.as_ptr(), Release);
+        // SAFETY: it lives as long as the heap, and only the cache's own thread publishes here.
+        unsafe { self.medium.publish(medium) };
     }
 
     /// Whether the next block that the class's bump range gives is all zero.
@@ -77,9 +78,9 @@ impl ThreadCache {
         word.set(if fresh { word.get() | bit } else { word.get() & !bit });
     }
 
-    /// Whether a flush was asked for since the last call with this count.
-    pub(crate) fn must_flush(&self, flushes: u32) -> bool {
-        self.flushes_seen.replace(flushes) != flushes
+    /// Whether a flush was asked for since the last call.
+    pub(crate) fn must_flush(&self, requests: &FlushRequests) -> bool {
+        self.flushes_seen.must_follow(requests)
     }
 
     /// Forgets all blocks: their slabs and segments are gone.
@@ -92,29 +93,33 @@ impl ThreadCache {
     }
 }
 
-/// A published pointer to a cache, one for each slot.
+/// The cache of one slot in a heap, once it has one.
 #[repr(transparent)]
-pub struct CachePtr(AtomicPtr<ThreadCache>);
+pub struct CachePtr(Published<ThreadCache>);
 
 impl CachePtr {
     pub(crate) const fn null() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self(Published::nothing())
     }
 
     /// The slot's cache.
     #[inline(always)]
     pub(crate) fn get(&self) -> Option<&ThreadCache> {
-        // SAFETY: a published cache lives as long as the heap.
-        NonNull::new(self.0.load(Acquire)).map(|cache| unsafe { cache.as_ref() })
+        self.0.get()
     }
 
     /// Publishes a cache.
-    pub(crate) fn set(&self, cache: NonNull<ThreadCache>) {
-        self.0.store(cache.as_ptr(), Release);
+    ///
+    /// # Safety
+    ///
+    /// The cache lives as long as the heap; the caller leases the slot.
+    pub(crate) unsafe fn set(&self, cache: NonNull<ThreadCache>) {
+        // SAFETY: it stays, and only who leases the slot publishes here.
+        unsafe { self.0.publish(cache) };
     }
 
     /// Forgets the cache, under an exclusive borrow of the heap.
     pub(crate) fn clear(&mut self) {
-        *self.0.get_mut() = ptr::null_mut();
+        self.0.take();
     }
 }

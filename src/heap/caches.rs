@@ -1,5 +1,7 @@
 //! From a thread to its cache in this heap, by slot.
 
+#![expect(unsafe_code, reason = "publishes caches")]
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::cache::{CachePtr, ThreadCache};
@@ -35,7 +37,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Some(entry) => entry,
             None => core.far_cache_or_make(slot, &context)?,
         };
-        entry.set(core.make_cache(&context)?);
+        let cache = core.make_cache(&context)?;
+        // SAFETY: the core's memory lives as long as the heap; the thread leases the slot.
+        unsafe { entry.set(cache) };
         entry.get().ok_or(Refusal::Source)
     }
 
@@ -44,7 +48,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) fn with_cache<R>(&self, core: &Core<M>, operation: impl FnOnce(Option<&ThreadCache>) -> R) -> R {
         let lease = M::lease();
         let cache = lease.as_ref().and_then(|lease| self.cache_or_make(core, lease.slot()).ok());
-        if let Some(cache) = cache.filter(|cache| cache.must_flush(core.flushes.load(Relaxed))) {
+        if let Some(cache) = cache.filter(|cache| cache.must_flush(&core.flushes)) {
             self.flush_cache(core, &self.context(core), cache);
         }
         operation(cache)
@@ -101,6 +105,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// Asks running threads to flush their caches when they next take the long way.
     pub(crate) fn ask_for_flush(&self, core: &Core<M>) {
-        core.flushes.fetch_add(1, Relaxed);
+        core.flushes.ask();
     }
 }

@@ -13,17 +13,16 @@
 
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-use crate::cache::{CachePtr, MEDIUM_CLASSES, ThreadCache};
+use crate::cache::{CachePtr, Chunks, FlushRequests, MEDIUM_CLASSES, Place, ThreadCache};
 use crate::coalesce::CoalescingRoot;
 use crate::heap::mode::Mode;
 use crate::heap::mode::parts::Parts;
 use crate::mapping::MappingList;
 use crate::os::PageSource;
-use crate::os::lock::Locked;
+use crate::os::lock::{Guard, Locked};
+use crate::primitives::published::Published;
 use crate::segment::{OwnerId, Records, Refusal};
 use crate::slab::{SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot};
 
@@ -35,21 +34,12 @@ const FAR_CLASSES: usize = SMALL_CLASSES - NEAR_CLASSES;
 /// Coalescing roots of a heap, at most.
 pub(crate) const MAX_COALESCING_ROOTS: usize = 4;
 
-/// Chunks of caches beyond the inline table: 64, 128, 256 … slots, to 65 472 in all.
-const CHUNKS: usize = 10;
-
-/// Slots of the first chunk, and of the inline table before it.
-const FIRST_CHUNK: usize = 64;
-
 type Root<M> = Locked<<M as Parts>::Lock, SlabRoot>;
 pub(crate) type Medium<M> = Locked<<M as Parts>::Lock, CoalescingRoot>;
 
-/// Pointers to the caches of slots beyond the inline table.
-struct Chunks([AtomicPtr<CachePtr>; CHUNKS]);
-
 /// What a heap has only when it has had a medium block.
 pub(crate) struct MediumTier<M: Mode> {
-    roots: [AtomicPtr<Medium<M>>; MAX_COALESCING_ROOTS],
+    roots: [Published<Medium<M>>; MAX_COALESCING_ROOTS],
     /// Blocks out of the roots: by class, then those that were asked for with an alignment of their own.
     pub(crate) out: [AtomicUsize; MEDIUM_CLASSES],
     pub(crate) direct_blocks: AtomicUsize,
@@ -65,11 +55,11 @@ pub struct Core<M: Mode> {
     pub(crate) records: Records<M::Lock>,
     pub(crate) pool: Locked<M::Lock, SlabPool>,
     pub(crate) mappings: Locked<M::Lock, MappingList>,
-    far_roots: AtomicPtr<[Root<M>; FAR_CLASSES]>,
-    medium: AtomicPtr<MediumTier<M>>,
-    chunks: AtomicPtr<Chunks>,
-    /// How often all caches were asked to flush.
-    pub(crate) flushes: AtomicU32,
+    far_roots: Published<[Root<M>; FAR_CLASSES]>,
+    medium: Published<MediumTier<M>>,
+    /// The caches of slots beyond the inline table.
+    chunks: Published<Chunks<CachePtr>>,
+    pub(crate) flushes: FlushRequests,
     /// Counts the frees that took the long way: while it stands still, nothing new can be reclaimed.
     pub(crate) returns: AtomicUsize,
     pub(crate) returns_at_pressure: AtomicUsize,
@@ -98,10 +88,10 @@ impl<M: Mode> Core<M> {
             records,
             pool: Locked::new(pool),
             mappings: Locked::new(MappingList::new()),
-            far_roots: AtomicPtr::new(ptr::null_mut()),
-            medium: AtomicPtr::new(ptr::null_mut()),
-            chunks: AtomicPtr::new(ptr::null_mut()),
-            flushes: AtomicU32::new(0),
+            far_roots: Published::nothing(),
+            medium: Published::nothing(),
+            chunks: Published::nothing(),
+            flushes: FlushRequests::none(),
             returns: AtomicUsize::new(1),
             returns_at_pressure: AtomicUsize::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -143,38 +133,37 @@ impl<M: Mode> Core<M> {
         })
     }
 
-    /// What `slot` points to; where that is nothing yet, it is made in the heap's own memory and published.
+    /// What is published in `slot`; where that is nothing yet, it is made in the heap's own memory.
     fn hosted<'a, T, S: PageSource>(
         &'a self,
-        slot: &'a AtomicPtr<T>,
+        slot: &'a Published<T>,
         context: &SlabContext<'_, S, M::Lock>,
         write: impl FnOnce(NonNull<T>),
     ) -> Result<&'a T, Refusal> {
-        if let Some(made) = published(slot) {
-            return Ok(made);
+        let lock = || {
+            let making = M::making();
+            (self.pool.lock(), making)
+        };
+        // SAFETY: all that the core hosts is made under the pool's lock, and stays until the heap goes.
+        unsafe {
+            slot.get_or_make(lock, |(pool, _)| {
+                let place = pool.host(&context.supply, size_of::<T>())?.cast();
+                write(place);
+                Ok(place)
+            })
         }
-        let _making = M::making();
-        let mut pool = self.pool.lock();
-        if let Some(made) = published(slot) {
-            return Ok(made);
-        }
-        let place = pool.host(&context.supply, size_of::<T>())?.cast::<T>();
-        write(place);
-        slot.store(place.as_ptr(), Release);
-        // SAFETY: it was just written, and stays until the heap goes.
-        Ok(unsafe { place.as_ref() })
     }
 
     /// All roots of small classes that have been made.
     pub(crate) fn roots(&self) -> impl Iterator<Item = (SizeClass, &Root<M>)> {
-        let far = published(&self.far_roots).into_iter().flatten();
+        let far = self.far_roots.get().into_iter().flatten();
         let roots = self.near_roots.iter().chain(far).enumerate();
         roots.map(|(index, root)| (SizeClass::from_index(index), root)).skip(1)
     }
 
     /// The medium tier, where there is one.
     pub(crate) fn medium(&self) -> Option<&MediumTier<M>> {
-        published(&self.medium)
+        self.medium.get()
     }
 
     /// The medium tier, made where this is the first medium block.
@@ -184,7 +173,7 @@ impl<M: Mode> Core<M> {
     ) -> Result<&MediumTier<M>, Refusal> {
         self.hosted(&self.medium, context, |place| {
             let tier = MediumTier {
-                roots: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_COALESCING_ROOTS],
+                roots: [const { Published::nothing() }; MAX_COALESCING_ROOTS],
                 out: [const { AtomicUsize::new(0) }; MEDIUM_CLASSES],
                 direct_blocks: AtomicUsize::new(0),
                 direct_bytes: AtomicUsize::new(0),
@@ -210,12 +199,7 @@ impl<M: Mode> Core<M> {
 
     /// The cache of a slot beyond the inline table, where there is one.
     pub(crate) fn far_cache(&self, slot: usize) -> Option<&CachePtr> {
-        let (chunk, index) = chunk_of(slot)?;
-        let caches = NonNull::new(published(&self.chunks)?.0.get(chunk)?.load(Acquire))?;
-        // SAFETY: the index is within the chunk's length.
-        let cache = unsafe { caches.add(index) };
-        // SAFETY: a published chunk stays until the heap goes.
-        Some(unsafe { cache.as_ref() })
+        self.chunks.get()?.get(Place::of(slot)?)
     }
 
     /// The entry of a slot beyond the inline table, in a chunk that is made where it is first used.
@@ -224,28 +208,17 @@ impl<M: Mode> Core<M> {
         slot: usize,
         context: &SlabContext<'_, S, M::Lock>,
     ) -> Result<&CachePtr, Refusal> {
-        let (chunk, index) = chunk_of(slot).ok_or(Refusal::Size)?;
-        let chunks = self.hosted(&self.chunks, context, |place| {
-            let chunks = Chunks([const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS]);
+        let place = Place::of(slot).ok_or(Refusal::Size)?;
+        let chunks = self.hosted(&self.chunks, context, |chunks| {
             // SAFETY: the place is writable and nobody else's.
-            unsafe { place.write(chunks) };
+            unsafe { chunks.write(Chunks::new()) };
         })?;
-        if chunks.0[chunk].load(Acquire).is_null() {
-            let mut pool = self.pool.lock();
-            if chunks.0[chunk].load(Acquire).is_null() {
-                let len = FIRST_CHUNK << chunk;
-                let caches = pool.host(&context.supply, len * size_of::<CachePtr>())?.cast::<CachePtr>();
-                for entry in 0..len {
-                    // SAFETY: the entry is within the chunk.
-                    let entry = unsafe { caches.add(entry) };
-                    // SAFETY: the place is writable and nobody else's.
-                    unsafe { entry.write(CachePtr::null()) };
-                }
-                chunks.0[chunk].store(caches.as_ptr(), Release);
-            }
-        }
-        debug_assert!(index < FIRST_CHUNK << chunk);
-        self.far_cache(slot).ok_or(Refusal::Source)
+        let lock = || self.pool.lock();
+        let host = |pool: &mut Guard<'_, M::Lock, SlabPool>, len: usize| {
+            Ok(pool.host(&context.supply, len * size_of::<CachePtr>())?.cast())
+        };
+        // SAFETY: chunks are made under the pool's lock, and what it hosts stays until the heap goes.
+        unsafe { chunks.get_or_make(place, lock, host, CachePtr::null) }
     }
 
     /// A new cache, which the caller publishes: the first one is in the core.
@@ -260,7 +233,7 @@ impl<M: Mode> Core<M> {
             self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?
         };
         // SAFETY: the place was handed out once, to this call.
-        Ok(unsafe { ThreadCache::write(place, self.flushes.load(Relaxed)) })
+        Ok(unsafe { ThreadCache::write(place, &self.flushes) })
     }
 
     /// Room for what a cache needs beside itself.
@@ -276,7 +249,7 @@ impl<M: Mode> Core<M> {
 impl<M: Mode> MediumTier<M> {
     /// The coalescing root with this number, where it has been made.
     pub(crate) fn root(&self, index: usize) -> Option<&Medium<M>> {
-        published(self.roots.get(index)?)
+        self.roots.get(index)?.get()
     }
 
     /// Forgets all blocks, under an exclusive borrow of the heap.
@@ -287,7 +260,7 @@ impl<M: Mode> MediumTier<M> {
 
     /// All coalescing roots that have been made.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Medium<M>> {
-        self.roots.iter().filter_map(published)
+        self.roots.iter().filter_map(Published::get)
     }
 }
 
@@ -296,34 +269,4 @@ fn at_field<M: Mode>(core: &Core<M>, offset: usize) -> NonNull<u8> {
     let address = ptr::from_ref(core).addr() + offset;
     // SAFETY: the address is within the core.
     unsafe { NonNull::new_unchecked(crate::segment::at_address(address)) }
-}
-
-fn published<T>(slot: &AtomicPtr<T>) -> Option<&T> {
-    // SAFETY: what is published stays until the heap goes.
-    NonNull::new(slot.load(Acquire)).map(|made| unsafe { made.as_ref() })
-}
-
-/// The chunk of a slot beyond the inline table, and its place there: chunk `k` has slots from `64 << k` on.
-fn chunk_of(slot: usize) -> Option<(usize, usize)> {
-    let chunk = (slot / FIRST_CHUNK).checked_ilog2()? as usize;
-    (chunk < CHUNKS).then(|| (chunk, slot - (FIRST_CHUNK << chunk)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_slot_beyond_the_table_has_a_place_of_its_own() {
-        let mut expected = (0, 0);
-        for slot in FIRST_CHUNK..FIRST_CHUNK << CHUNKS {
-            assert_eq!(chunk_of(slot), Some(expected));
-            expected.1 += 1;
-            if expected.1 == FIRST_CHUNK << expected.0 {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-        assert_eq!(chunk_of(FIRST_CHUNK << CHUNKS), None);
-        assert_eq!(chunk_of(FIRST_CHUNK - 1), None);
-    }
 }

@@ -26,14 +26,15 @@ use ::core::fmt;
 use ::core::marker::PhantomData;
 use ::core::mem;
 use ::core::panic::{RefUnwindSafe, UnwindSafe};
-use ::core::ptr;
-use ::core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use ::core::ptr::NonNull;
+use ::core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::heap::core::Core;
 use crate::heap::mode::parts::Table;
 use crate::heap::options::Name;
 use crate::os::lock::Locked;
 use crate::os::{PageSource, SystemPages};
+use crate::primitives::published::Published;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
 use crate::slab::{SlabContext, SlabPool};
 
@@ -101,7 +102,7 @@ pub type LocalMallocState<S = SystemPages> = MallocState<Local, S>;
 #[repr(C)]
 pub struct MallocState<M: Mode = Threaded, S: PageSource = SystemPages> {
     caches: M::Table,
-    core: AtomicPtr<Core<M>>,
+    core: Published<Core<M>>,
     /// What an attempt to make the core has mapped and could not give back.
     unmade: Locked<M::Lock, Records<M::Lock>>,
     account: Account,
@@ -203,7 +204,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) const fn with_options(source: S, options: SupplyOptions, limit: usize, name: Name) -> Self {
         Self {
             caches: M::Table::EMPTY,
-            core: AtomicPtr::new(ptr::null_mut()),
+            core: Published::nothing(),
             unmade: Locked::new(Records::new()),
             account: Account::new(limit),
             failures: [const { AtomicUsize::new(0) }; 3],
@@ -265,8 +266,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// The core, where the heap has had memory.
     pub(crate) fn core(&self) -> Option<&Core<M>> {
-        // SAFETY: a published core stays until the heap goes.
-        ptr::NonNull::new(self.core.load(Acquire)).map(|core| unsafe { core.as_ref() })
+        self.core.get()
     }
 
     /// The core; makes the heap's first segment where there is none.
@@ -278,23 +278,26 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     /// Makes the first segment with the core in it, under the lock of what an earlier attempt has left behind.
+    /// Makes the first segment with the core in it, under the lock of what an earlier attempt has left behind.
     #[cold]
     fn make_core(&self) -> Result<&Core<M>, Refusal> {
-        let mut making = M::making();
-        let mut unmade = self.unmade.lock();
-        if let Some(made) = self.core() {
-            return Ok(made);
-        }
+        let lock = || {
+            let making = M::making();
+            (self.unmade.lock(), making)
+        };
+        // SAFETY: a core is published under the lock of `unmade`, and stays until the heap goes.
+        unsafe { self.core.get_or_make(lock, |(unmade, making)| self.write_core(unmade, making)) }
+    }
+
+    fn write_core(&self, unmade: &mut Records<M::Lock>, making: &mut M::Making) -> Result<NonNull<Core<M>>, Refusal> {
         let (owner, mut pool) = (OwnerId::next(), SlabPool::new());
-        let segment = pool.add_segment(&self.supply(&unmade, owner), size_of::<Core<M>>())?;
-        let records = mem::replace(&mut *unmade, Records::new());
+        let segment = pool.add_segment(&self.supply(unmade, owner), size_of::<Core<M>>())?;
+        let records = mem::replace(unmade, Records::new());
         // SAFETY: the segment's reserved part has room for a core, and is nobody else's.
         let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool) };
         // SAFETY: it was just written, and stays until the heap goes.
-        let made = unsafe { core.as_ref() };
-        M::enter(made, &mut making);
-        self.core.store(core.as_ptr(), Release);
-        Ok(made)
+        M::enter(unsafe { core.as_ref() }, making);
+        Ok(core)
     }
 
     fn supply<'a>(&'a self, records: &'a Records<M::Lock>, owner: OwnerId) -> Supply<'a, S, M::Lock> {

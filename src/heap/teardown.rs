@@ -86,9 +86,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// Gives all segments back. The records leave the core first, which goes with its segment.
     fn give_everything_back(&mut self) {
-        let core = mem::replace(self.core.get_mut(), ptr::null_mut());
         self.caches.clear();
-        let records = match ptr::NonNull::new(core) {
+        let records = match self.core.take() {
             // SAFETY: the core stands, and the borrow of the heap is exclusive.
             Some(core) => unsafe { take_records(core) },
             None => mem::replace(self.unmade.get_mut(), Records::new()),

@@ -6,8 +6,9 @@
 
 #![expect(unsafe_code, reason = "a lock's cell is unsafe by nature")]
 
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
+
+use crate::primitives::sync::UnsafeCell;
 
 /// A mutual-exclusion lock without data.
 ///

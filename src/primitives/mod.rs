@@ -4,6 +4,8 @@ pub(crate) mod abort;
 pub(crate) mod address;
 pub(crate) mod corruption;
 pub(crate) mod list;
+pub(crate) mod published;
+pub(crate) mod sync;
 
 #[cfg(test)]
 #[path = "../../tests/support/scale.rs"]

@@ -1,8 +1,7 @@
 //! The sums a heap keeps: mapped, committed, peak, and the limit that committed must not pass.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use crate::os::lock::RawLock;
+use crate::primitives::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Why memory was not to be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,19 +119,22 @@ impl Account {
 mod tests {
     use super::*;
     use crate::os::raw_locks::NoLock;
+    use crate::primitives::sync::model;
 
     #[test]
     fn the_limit_holds_and_the_peak_is_the_highest_committed() {
-        let account = Account::new(100);
-        assert_eq!(account.charge::<NoLock>(60, 100), Ok(()));
-        assert_eq!(account.charge::<NoLock>(41, 100), Err(Refusal::Limit));
-        assert_eq!(account.charge::<NoLock>(usize::MAX, usize::MAX), Err(Refusal::Limit));
-        assert_eq!((account.committed(), account.peak()), (60, 60));
-        account.uncharge::<NoLock>(50);
-        assert_eq!((account.committed(), account.peak()), (10, 60));
-        assert_eq!(account.charge::<NoLock>(90, 100), Ok(()));
-        assert_eq!((account.committed(), account.peak()), (100, 100));
-        assert_eq!(account.charge::<NoLock>(7, usize::MAX), Ok(()));
-        assert_eq!((account.committed(), account.peak()), (107, 107));
+        model(|| {
+            let account = Account::new(100);
+            assert_eq!(account.charge::<NoLock>(60, 100), Ok(()));
+            assert_eq!(account.charge::<NoLock>(41, 100), Err(Refusal::Limit));
+            assert_eq!(account.charge::<NoLock>(usize::MAX, usize::MAX), Err(Refusal::Limit));
+            assert_eq!((account.committed(), account.peak()), (60, 60));
+            account.uncharge::<NoLock>(50);
+            assert_eq!((account.committed(), account.peak()), (10, 60));
+            assert_eq!(account.charge::<NoLock>(90, 100), Ok(()));
+            assert_eq!((account.committed(), account.peak()), (100, 100));
+            assert_eq!(account.charge::<NoLock>(7, usize::MAX), Ok(()));
+            assert_eq!((account.committed(), account.peak()), (107, 107));
+        });
     }
 }

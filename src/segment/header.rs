@@ -17,11 +17,12 @@
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic;
 
 use crate::os::HugeAdvice;
 use crate::primitives::address::align_down;
 use crate::primitives::list::{Linked, Links};
+use crate::primitives::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// What a segment holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -53,7 +54,7 @@ pub(crate) struct OwnerId(usize);
 impl OwnerId {
     /// An id that no other heap has.
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(1);
         Self(NEXT.fetch_add(1, Relaxed))
     }
 }

@@ -1,20 +1,15 @@
 //! Linux and Android: a futex, after "Futexes Are Tricky" (Drepper 2011), mutex 3.
 
-#![expect(unsafe_code, reason = "implements a lock; calls the system")]
-
-use core::ptr;
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+#![expect(unsafe_code, reason = "implements a lock")]
 
 use crate::os::lock::RawLock;
+use crate::os::raw_locks::waiting::{SPINS, sleep_while, spin_loop, wake_one};
+use crate::primitives::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 /// Held, and some thread may sleep.
 const CONTENDED: u32 = 2;
-
-/// How often a waiting thread looks again before it sleeps.
-const SPINS: u32 = 100;
 
 /// The system's own lock. It never allocates.
 #[derive(Debug)]
@@ -37,7 +32,7 @@ unsafe impl RawLock for SystemLock {
     #[inline]
     unsafe fn unlock(&self) {
         if self.state.swap(FREE, Release) == CONTENDED {
-            self.wake_one();
+            wake_one(&self.state);
         }
     }
 
@@ -54,26 +49,11 @@ impl SystemLock {
             match self.state.load(Relaxed) {
                 FREE if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok() => return,
                 CONTENDED => break,
-                _ => core::hint::spin_loop(),
+                _ => spin_loop(),
             }
         }
         while self.state.swap(CONTENDED, Acquire) != FREE {
-            self.sleep();
+            sleep_while(&self.state, CONTENDED);
         }
-    }
-
-    /// Sleeps while the state is `CONTENDED`; may wake for no reason.
-    fn sleep(&self) {
-        let timeout = ptr::null::<libc::timespec>();
-        let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the futex word is borrowed for the call, and no timeout is given.
-        unsafe { libc::syscall(libc::SYS_futex, self.state.as_ptr(), operation, CONTENDED, timeout) };
-    }
-
-    #[cold]
-    fn wake_one(&self) {
-        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: waking takes the address only; nothing is read or written through it.
-        unsafe { libc::syscall(libc::SYS_futex, self.state.as_ptr(), operation, 1) };
     }
 }

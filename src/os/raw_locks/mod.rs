@@ -23,6 +23,9 @@ mod system;
 #[path = "spin.rs"]
 mod system;
 
+#[cfg(not(any(target_vendor = "apple", windows)))]
+mod waiting;
+
 pub(crate) use system::SystemLock;
 
 /// No lock: for what one thread at a time can reach. `Send`, never `Sync`.

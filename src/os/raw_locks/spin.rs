@@ -2,13 +2,9 @@
 
 #![expect(unsafe_code, reason = "implements a lock")]
 
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-
 use crate::os::lock::RawLock;
-
-/// How often a waiting thread looks again before it yields.
-const SPINS: u32 = 100;
+use crate::os::raw_locks::waiting::{SPINS, give_way, spin_loop};
+use crate::primitives::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// A spinning lock. It never allocates.
 #[derive(Debug)]
@@ -42,30 +38,11 @@ impl SystemLock {
             while self.held.load(Relaxed) {
                 if spins < SPINS {
                     spins += 1;
-                    core::hint::spin_loop();
+                    spin_loop();
                 } else {
                     give_way();
                 }
             }
         }
     }
-}
-
-/// Lets another thread run.
-#[cfg(feature = "std")]
-fn give_way() {
-    std::thread::yield_now();
-}
-
-/// Lets another thread run.
-#[cfg(all(unix, not(feature = "std")))]
-fn give_way() {
-    // SAFETY: yielding has no preconditions.
-    unsafe { libc::sched_yield() };
-}
-
-/// There is no scheduler to call.
-#[cfg(not(any(unix, feature = "std")))]
-fn give_way() {
-    core::hint::spin_loop();
 }

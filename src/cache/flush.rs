@@ -3,7 +3,7 @@
 
 use core::cell::Cell;
 
-use crate::primitives::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::primitives::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// How often all caches of a heap were asked to flush.
 pub(crate) struct FlushRequests(AtomicU32);
@@ -13,9 +13,9 @@ impl FlushRequests {
         Self(AtomicU32::new(0))
     }
 
-    /// Asks all caches.
+    /// Asks all caches. Who follows sees what was done before, such as a new limit to cache within.
     pub(crate) fn ask(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.fetch_add(1, Release);
     }
 }
 
@@ -30,7 +30,7 @@ impl FlushesSeen {
 
     /// Whether there was a request since the last call; the caller flushes then.
     pub(crate) fn must_follow(&self, requests: &FlushRequests) -> bool {
-        let asked = requests.0.load(Relaxed);
+        let asked = requests.0.load(Acquire);
         self.0.replace(asked) != asked
     }
 }

@@ -1,4 +1,4 @@
-//! Flush requests: none is lost.
+//! Flush requests: none is lost, and who follows one sees what was done before it was made.
 
 #![expect(unsafe_code, reason = "shares what one thread at a time touches")]
 
@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::{Plain, check, join, spawn};
 use crate::cache::flush::{FlushRequests, FlushesSeen};
+use crate::segment::Account;
 
 /// A heap with one thread cache.
 struct Heap {
     requests: FlushRequests,
+    account: Account,
     seen: FlushesSeen,
     cached: Plain,
 }
@@ -19,9 +21,10 @@ unsafe impl Sync for Heap {}
 
 impl Heap {
     fn new() -> Arc<Self> {
-        let requests = FlushRequests::none();
+        let (requests, account) = (FlushRequests::none(), Account::new(usize::MAX));
         let seen = FlushesSeen::all(&requests);
-        Arc::new(Self { requests, seen, cached: Plain::new(0) })
+        assert!(!account.is_limited());
+        Arc::new(Self { requests, account, seen, cached: Plain::new(0) })
     }
 
     /// What a thread does first on its long way.
@@ -47,5 +50,20 @@ fn no_request_is_lost() {
         assert_eq!(heap.cached.get(), 0);
         assert!((1..=2).contains(&followed.into_iter().chain([last]).filter(|&must| must).count()));
         assert!(!heap.follow());
+    });
+}
+
+#[test]
+fn who_follows_caches_within_the_new_limit() {
+    check(|| {
+        let heap = Heap::new();
+        let limiting = spawn(&heap, |heap| {
+            heap.account.set_limit(100);
+            heap.requests.ask();
+        });
+        if heap.follow() {
+            assert!(heap.account.is_limited(), "what is cached from now on is bounded by the old limit");
+        }
+        join([limiting]);
     });
 }

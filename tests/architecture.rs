@@ -116,7 +116,9 @@ const ARITHMETIC: &[(&str, &[&str])] = &[
         &[
             "os::lock::RawLock",
             "primitives::sync::atomic::AtomicUsize",
+            "primitives::sync::atomic::Ordering::Acquire",
             "primitives::sync::atomic::Ordering::Relaxed",
+            "primitives::sync::atomic::Ordering::Release",
         ],
     ),
     ("segment/geometry.rs", &["os::PageSource"]),

@@ -1,7 +1,7 @@
 //! The sums a heap keeps: mapped, committed, peak, and the limit that committed must not pass.
 
 use crate::os::lock::RawLock;
-use crate::primitives::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::primitives::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// Why memory was not to be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Refusal {
 ///
 /// - `committed <= limit` whenever committed grew.
 /// - The highest committed so far is the larger of `peak` and `committed`: each maximum of committed lies right before a
-///   decrease, and a decrease raises `peak` to what it found.
+///   decrease, and a decrease first raises `peak` to what it found.
 pub(crate) struct Account {
     mapped: AtomicUsize,
     committed: AtomicUsize,
@@ -47,7 +47,9 @@ impl Account {
     }
 
     pub(crate) fn peak(&self) -> usize {
-        self.peak.load(Relaxed).max(self.committed())
+        // In this order: who sees that committed has shrunk sees the peak that it shrank from.
+        let committed = self.committed.load(Acquire);
+        committed.max(self.peak.load(Relaxed))
     }
 
     #[inline(always)]
@@ -92,17 +94,21 @@ impl Account {
 
     /// Takes from committed.
     pub(crate) fn uncharge<L: RawLock>(&self, bytes: usize) {
-        let before = if L::SINGLE_THREADED {
-            let before = self.committed();
-            self.committed.store(before.wrapping_sub(bytes), Relaxed);
-            before
-        } else {
-            self.committed.fetch_sub(bytes, Relaxed)
-        };
-        debug_assert!(before >= bytes, "uncharged {bytes} of {before} bytes");
-        // INVARIANT: `peak` is at least what committed was before it shrank.
-        if before > self.peak.load(Relaxed) {
-            self.peak.fetch_max(before, Relaxed);
+        let mut before = self.committed();
+        loop {
+            debug_assert!(before >= bytes, "uncharged {bytes} of {before} bytes");
+            // INVARIANT: `peak` is at least what committed was before it shrank.
+            if before > self.peak.load(Relaxed) {
+                self.peak.fetch_max(before, Relaxed);
+            }
+            let after = before.wrapping_sub(bytes);
+            if L::SINGLE_THREADED {
+                return self.committed.store(after, Relaxed);
+            }
+            match self.committed.compare_exchange_weak(before, after, Release, Relaxed) {
+                Ok(_) => return,
+                Err(current) => before = current,
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! The account: committed never passes the limit, nothing is lost.
+//! The account: committed never passes the limit, the peak never sinks, nothing is lost.
 
 use std::sync::Arc;
 
@@ -35,5 +35,23 @@ fn committed_stays_within_the_limit() {
         join([keeping]);
         assert!([0, 10].contains(&account.committed()), "one of the two may have been refused");
         assert!(account.peak() <= LIMIT);
+    });
+}
+
+#[test]
+fn the_peak_never_sinks() {
+    check(|| {
+        let account = account();
+        let passing = spawn(&account, |account| {
+            assert!(charge(account, 60));
+            account.uncharge::<SystemLock>(60);
+        });
+        let seen = [account.peak(), account.peak()];
+        assert!(charge(&account, 30));
+        join([passing]);
+        let last = account.peak();
+        assert!(seen[0] <= seen[1] && seen[1] <= last, "{seen:?}, {last}");
+        assert!([60, 90].contains(&last));
+        assert_eq!(account.committed(), 30);
     });
 }

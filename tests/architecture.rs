@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[&str] = &[
     "cache/chunks.rs",
     "cache/magazine.rs",
     "cache/slot.rs",
+    "cache/tests.rs",
     "cache/thread_cache.rs",
     "coalesce/block.rs",
     "coalesce/reclaim.rs",

@@ -15,3 +15,6 @@ pub(crate) use flush::FlushRequests;
 pub(crate) use magazine::{return_one, take_one};
 pub(crate) use medium::{MEDIUM_CLASSES, MediumCache};
 pub(crate) use thread_cache::{CachePtr, ThreadCache};
+
+#[cfg(all(test, feature = "std"))]
+mod tests;

@@ -48,7 +48,7 @@ pub(crate) fn operation(geometry: Geometry) -> impl Strategy<Value = Operation> 
     let small = prop_oneof![1..=64_usize, 1..=geometry.small_max];
     prop_oneof![
         24 => (size(), align(), any::<bool>()).prop_map(|(size, align, zeroed)| Allocate { size, align, zeroed }),
-        3 => (small, 1..=150_usize).prop_map(|(size, count)| Burst { size, count }),
+        3 => (small, 1..=150_usize, any::<bool>()).prop_map(|(size, count, zeroed)| Burst { size, count, zeroed }),
         4 => size().prop_map(|size| Malloc { size }),
         3 => (1..=4_usize, size()).prop_map(|(count, size)| Calloc { count, size: size / count }),
         4 => (align(), size()).prop_map(|(align, size)| AlignedAlloc { align, size }),

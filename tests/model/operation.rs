@@ -6,7 +6,7 @@ pub(crate) enum Operation {
     /// The trait's `allocate` or `allocate_zeroed`.
     Allocate { size: usize, align: usize, zeroed: bool },
     /// Many blocks of one small size: enough to fill magazines and depots.
-    Burst { size: usize, count: usize },
+    Burst { size: usize, count: usize, zeroed: bool },
     /// `malloc`.
     Malloc { size: usize },
     /// `calloc`.

@@ -80,7 +80,9 @@ impl<M: Mode, S: Observed + Copy> Run<M, S> {
         let refusals = self.source.refusals();
         match *operation {
             Operation::Allocate { size, align, zeroed } => self.allocate(size, align, zeroed, refusals),
-            Operation::Burst { size, count } => (0..count).for_each(|_| self.allocate(size, 1, false, refusals)),
+            Operation::Burst { size, count, zeroed } => {
+                (0..count).for_each(|_| self.allocate(size, 1, zeroed, refusals));
+            }
             Operation::Malloc { size } => {
                 if self.has_room(size) {
                     let block = self.heap.malloc(size);

@@ -17,6 +17,7 @@ pub(crate) enum Step {
     Burst {
         size: Size,
         count: u8,
+        zeroed: bool,
     },
     Malloc {
         size: Size,
@@ -87,8 +88,8 @@ impl Step {
             Self::Allocate { size, align: Align(align), zeroed } => {
                 Operation::Allocate { size: bytes(size), align, zeroed }
             }
-            Self::Burst { size, count } => {
-                Operation::Burst { size: bytes(size).min(geometry.small_max), count: usize::from(count) }
+            Self::Burst { size, count, zeroed } => {
+                Operation::Burst { size: bytes(size).min(geometry.small_max), count: usize::from(count), zeroed }
             }
             Self::Malloc { size } => Operation::Malloc { size: bytes(size) },
             Self::Calloc { count, size } => {
@@ -128,7 +129,7 @@ impl<'a> Arbitrary<'a> for Step {
         let mut byte = || u8::arbitrary(input);
         Ok(match kind % 64 {
             0..=13 => Self::Allocate { zeroed: byte()? % 2 == 1, size: input.arbitrary()?, align: input.arbitrary()? },
-            14..=15 => Self::Burst { count: byte()?, size: input.arbitrary()? },
+            14..=15 => Self::Burst { count: byte()?, zeroed: byte()? % 2 == 1, size: input.arbitrary()? },
             16..=18 => Self::Malloc { size: input.arbitrary()? },
             19..=20 => Self::Calloc { count: byte()?, size: input.arbitrary()? },
             21..=22 => Self::AlignedAlloc { size: input.arbitrary()?, align: input.arbitrary()? },

@@ -363,7 +363,7 @@ impl<M: Mode, S: Observed + Copy> Run<M, S> {
 }
 
 /// What is behind `from` is zero.
-fn assert_zero(block: NonNull<[u8]>, from: usize) {
+pub(crate) fn assert_zero(block: NonNull<[u8]>, from: usize) {
     // SAFETY: the offset is within the block.
     let rest = unsafe { block.cast::<u8>().add(from) };
     // SAFETY: the block is the model's, and was handed out as initialised from there on.

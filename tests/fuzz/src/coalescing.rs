@@ -9,12 +9,12 @@ use mallocstate::{CoalescingAllocator, PageSource, SlabAllocator, SystemPages};
 use crate::engine::Engine;
 use crate::observed::Observed;
 use crate::operation::Pick;
+use crate::run::assert_zero;
 use crate::scripted::{Habits, Script, Scripted};
 use crate::shadow::{Maker, Shadow};
 use crate::sizes::{Align, Size};
 use crate::steps::until_the_end;
 use crate::support::classes::Geometry;
-use crate::support::pattern::is_zero;
 
 /// Most bytes in use.
 const MOST_BYTES: usize = 8 << 20;
@@ -285,11 +285,4 @@ impl<E: Engine, S: Observed + ScriptedOrNot> Exercise<E, S> {
             assert_eq!(homes.count(), 1, "{block:?}");
         }
     }
-}
-
-/// What is behind `from` is zero.
-fn assert_zero(block: NonNull<[u8]>, from: usize) {
-    // SAFETY: the block is the model's, and was handed out as initialised from there on.
-    let rest = unsafe { NonNull::slice_from_raw_parts(block.cast::<u8>().add(from), block.len() - from).as_ref() };
-    assert!(is_zero(rest), "{} bytes from {from} on are not all zero", block.len());
 }

@@ -1,7 +1,10 @@
-//! The target `heap`: one heap of any mode, over the system's pages or small segments, with any options.
+//! The target `heap`: one heap of any mode, over the system's pages, small segments or a region, with any options.
+
+use std::ptr::NonNull;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use mallocstate::{Builder, HugePages, MIN_LIMIT, MallocState, Mode, ReleasePolicy, SystemPages};
+use mallocstate::os::testing::TestPages;
+use mallocstate::{Builder, HugePages, MIN_LIMIT, MallocState, Mode, RegionPages, ReleasePolicy, SystemPages};
 
 use crate::drive::{Patience, drive};
 use crate::observed::Observed;
@@ -13,13 +16,17 @@ use crate::steps::{Step, until_the_end};
 #[derive(Debug)]
 pub struct Input {
     options: Options,
+    /// Where the heap is a local one: within a region of this many pages, and 16 more.
+    region: Option<u16>,
     patience: Patience,
     steps: Vec<Step>,
 }
 
 impl<'a> Arbitrary<'a> for Input {
     fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
-        Ok(Self { options: input.arbitrary()?, patience: input.arbitrary()?, steps: until_the_end(input)? })
+        let (options, pages) = (input.arbitrary()?, u16::arbitrary(input)?);
+        let region = (pages % 4 == 0).then_some(pages / 64);
+        Ok(Self { options, region, patience: input.arbitrary()?, steps: until_the_end(input)? })
     }
 }
 
@@ -74,18 +81,36 @@ impl Options {
 /// Takes the heap through the steps.
 pub fn run(input: &Input) {
     SystemPages::trim();
-    match input.options.small {
-        None => run_over(SystemPages::new(), input),
-        Some(habits) => run_over(&Scripted::new(habits), input),
+    match (input.options.small, input.region) {
+        (_, Some(pages)) if matches!(input.options.kind, Kind::Local) => run_in_region(usize::from(pages) + 16, input),
+        (None, _) => run_over(SystemPages::new(), input),
+        (Some(habits), _) => run_over(&Scripted::new(habits), input),
     }
 }
 
 fn run_over<S: Observed + Copy>(source: S, input: &Input) {
-    let Input { options, patience, ref steps } = *input;
+    let Input { options, patience, ref steps, .. } = *input;
     let builder = MallocState::builder().source(source);
     match options.kind {
         Kind::Threaded => drive(Run::new(options.apply(builder)), steps, patience).finish(),
         Kind::Local => drive(Run::new(options.apply(builder.local())), steps, patience).finish(),
         Kind::Global => drive(Run::new(options.apply(builder.global())), steps, patience).finish(),
     }
+}
+
+/// As [`run_over`], in a region of this many pages, with a look at what is beside it.
+fn run_in_region(pages: usize, input: &Input) {
+    const PAGE: usize = 4096;
+    const BESIDE: u8 = 0xEE;
+    let mut memory = vec![BESIDE; (pages + 2) * PAGE];
+    let inside = PAGE..(pages + 1) * PAGE;
+    // SAFETY: the source and the heap on it are gone before the memory is.
+    let region: RegionPages =
+        unsafe { RegionPages::from_raw(NonNull::from(&mut memory[inside.clone()]).cast(), inside.len()) };
+    let source = TestPages::over(region);
+    let Input { options, patience, ref steps, .. } = *input;
+    drive(Run::new(options.apply(MallocState::builder().source(&source).local())), steps, patience).finish();
+    drop(source);
+    let beside = memory[..inside.start].iter().chain(&memory[inside.end..]);
+    assert!(beside.copied().all(|byte| byte == BESIDE), "written beside the region");
 }

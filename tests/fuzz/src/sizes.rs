@@ -43,7 +43,7 @@ impl Size {
                 let step = [1, 16, 32, 4096][which / bounds.len() % 4];
                 beside(bound, step)
             }
-            Near::Anywhere => (which << 8 | usize::from(self.beside as u8)) * (2 * segment >> 16),
+            Near::Anywhere => ((which << 8) | usize::from(self.beside as u8)) * (segment >> 15),
         }
     }
 }

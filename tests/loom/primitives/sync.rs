@@ -7,12 +7,10 @@
 
 use std::sync::OnceLock;
 
-use loom::cell::UnsafeCell as LoomCell;
-
 /// As `core`'s. Every access counts as a write.
 pub(crate) struct UnsafeCell<T> {
     value: std::cell::UnsafeCell<T>,
-    accesses: OnceLock<LoomCell<()>>,
+    accesses: OnceLock<loom::cell::UnsafeCell<()>>,
 }
 
 impl<T> UnsafeCell<T> {
@@ -21,7 +19,7 @@ impl<T> UnsafeCell<T> {
     }
 
     pub(crate) fn get(&self) -> *mut T {
-        self.accesses.get_or_init(|| LoomCell::new(())).with_mut(|_| ());
+        self.accesses.get_or_init(|| loom::cell::UnsafeCell::new(())).with_mut(|_| ());
         self.value.get()
     }
 

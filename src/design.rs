@@ -94,6 +94,8 @@
 //! - Nothing in a segment points to the `MallocState`: it may move at any time. It points to the core, which does not.
 //! - A cache is written only by the thread that leases its slot, or under an exclusive borrow of the heap. The lease passes
 //!   through the slot list's lock, which orders what one thread left behind before what the next one finds.
+//! - What is made once is published with release and read with acquire; so is a request to flush. `tests/loom` tries these
+//!   protocols in every order.
 //! - Lock order: a root (slab, coalescing, mapping list), the slab pool, the records, the source's own. In the `Global`
 //!   mode the registry comes before them all. No lock is held while a user's code runs, but for the page source's.
 //! - Every size between requested and returned has the block's route. A block's route never changes but by a call that

@@ -144,3 +144,32 @@
 //! finds them free (not that of a heap that has no core yet: asking such a heap for its segments while another thread forks
 //! can leave it locked in the child). What other threads had in their caches is lost to the child; the heap's structures are whole. A
 //! `Threaded` heap that another thread was using at that moment must not be used in the child.
+//!
+//! # 7. Memory tools
+//!
+//! AddressSanitizer and valgrind's memcheck watch the blocks of the C library. Built for one of the two, a heap tells it of
+//! its own: what is free is poisoned, and what is handed out may be used to the byte that was asked for.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg mallocstate_asan -Zsanitizer=address" cargo +nightly run --target x86_64-unknown-linux-gnu
+//! cargo build --features mallocstate/valgrind && valgrind target/debug/program
+//! ```
+//!
+//! The feature is for x86-64 and aarch64 Linux, and does nothing elsewhere; a program that has it runs without valgrind, too.
+//!
+//! | fault, in each tier | AddressSanitizer says | memcheck says |
+//! | --- | --- | --- |
+//! | use of a block after its free, until it serves again | use-after-poison | invalid read or write |
+//! | use of the byte behind a request, or in front of a medium or large block | use-after-poison | invalid read or write |
+//! | free of a free block, resize of one | use-after-poison, a read of its first byte | invalid free, invalid read |
+//! | a decision on bytes that were never written | nothing | uninitialised value |
+//!
+//! Both come before the checks of chapter 5. The slices that `allocate` and its kin return are then as long as the request,
+//! since collections use what they are given; `usable_size` gives the rest of a block to whoever asks. What is live when a heap goes
+//! is no leak. Segments that the process keeps for its next heap are poisoned meanwhile; a page source has its memory back
+//! unpoisoned.
+//!
+//! There is no red zone: behind a small block that fills its class, or the last page of a mapping, may be memory in use. And
+//! there is no quarantine: the block freed last is the first to serve again.
+//!
+//! All hooks are in `primitives/sanitizer` and `heap/watched.rs`; ordinary builds have empty ones.

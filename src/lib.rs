@@ -91,11 +91,15 @@
 //! | `alloc` | with `std` | the owning handles, `collections::{Vec, Box}` |
 //! | `hashbrown` | yes | `collections::{HashMap, HashSet}` |
 //! | `hardened` | no | an allocated-bit for each small block, checked at once, as in debug builds |
+//! | `valgrind` | no | valgrind's memcheck sees each block: [how](design#7-memory-tools) |
+//!
+//! For AddressSanitizer there is `--cfg mallocstate_asan`, [beside](design#7-memory-tools) valgrind.
 //!
 //! Without `std` there is [`MallocState::local_in`] over [`RegionPages`].
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(mallocstate_asan, feature(sanitize))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -15,6 +15,7 @@ use crate::heap::{ConfigError, Local, Mode, Threaded, dangling, whole_block};
 use crate::os::lock::Locked;
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::corruption::Corruption;
+use crate::primitives::sanitizer;
 use crate::segment::Refusal;
 
 /// Blocks of any size, split and merged by boundary tags (Knuth 1968, Lea's dlmalloc), found in two-level bins (Masmano's
@@ -88,7 +89,8 @@ impl<M: Mode, S: PageSource> CoalescingAllocator<M, S> {
             Some(block) => block,
             None => root.allocate_in_new_segment(&supply, request, self.engine.mapped() == 0)?,
         };
-        Ok(NonNull::slice_from_raw_parts(block.ptr, block.payload))
+        let whole = NonNull::slice_from_raw_parts(block.ptr, block.payload);
+        Ok(sanitizer::hand_out(self.engine.pool(), whole, layout.size()))
     }
 
     /// Blocks handed out and not freed, and their usable bytes.
@@ -146,6 +148,7 @@ unsafe impl<M: Mode, S: PageSource> Allocator for CoalescingAllocator<M, S> {
 
     unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
         if layout.size() != 0 {
+            sanitizer::freed(self.engine.pool(), ptr);
             // SAFETY: the caller keeps the trait's contract.
             unsafe { self.root.lock().free(&self.engine.supply(), whole_block(ptr)) };
         }
@@ -155,7 +158,8 @@ unsafe impl<M: Mode, S: PageSource> Allocator for CoalescingAllocator<M, S> {
         let in_place = old.size() != 0 && ptr.addr().get() % new.align() == 0;
         // SAFETY: a block that is not empty is one of this engine's.
         if in_place && unsafe { self.root.lock().grow_in_place(&self.engine.supply(), whole_block(ptr), new.size()) } {
-            return Ok(NonNull::slice_from_raw_parts(whole_block(ptr), new.size()));
+            let grown = NonNull::slice_from_raw_parts(whole_block(ptr), new.size());
+            return Ok(sanitizer::resize(self.engine.pool(), grown, old.size(), new.size()));
         }
         let block = self.allocate(new)?;
         // SAFETY: both blocks are at least this long, and in use at the same time.

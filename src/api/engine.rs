@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::heap::{Mode, segment_usage};
 use crate::os::PageSource;
+use crate::primitives::sanitizer;
 use crate::segment::{Account, Cursor, OwnerId, Records, Segment, SegmentBatch, Supply, SupplyOptions};
 
 /// A source with an account and records of its own.
@@ -18,7 +19,9 @@ pub(super) struct Engine<M: Mode, S: PageSource> {
 
 impl<M: Mode, S: PageSource> Engine<M, S> {
     pub(super) fn new(source: S) -> Self {
-        Self { source, account: Account::new(usize::MAX), records: Records::new(), owner: OwnerId::next() }
+        let owner = OwnerId::next();
+        sanitizer::pool_made(owner.pool());
+        Self { source, account: Account::new(usize::MAX), records: Records::new(), owner }
     }
 
     pub(super) fn supply(&self) -> Supply<'_, S, M::Lock> {
@@ -31,6 +34,11 @@ impl<M: Mode, S: PageSource> Engine<M, S> {
             beyond_limit: false,
             reclaimed: None,
         }
+    }
+
+    /// The engine's number among the pools of a memory tool.
+    pub(super) fn pool(&self) -> usize {
+        self.owner.pool()
     }
 
     pub(super) fn mapped(&self) -> usize {
@@ -48,6 +56,7 @@ impl<M: Mode, S: PageSource> Engine<M, S> {
 
 impl<M: Mode, S: PageSource> Drop for Engine<M, S> {
     fn drop(&mut self) {
+        sanitizer::pool_gone(self.pool());
         while let Some(segment) = self.records.pop() {
             // SAFETY: the engine goes, and with it everything in the segment.
             let _ = unsafe { self.supply().unmap(segment) };

@@ -12,12 +12,15 @@ use crate::heap::{Extent, MallocState, Mode, Route, direct_usable, whole_block};
 use crate::mapping;
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
+use crate::primitives::sanitizer;
 use crate::segment::{Geometry, SegmentKind, SegmentRef};
 use crate::slab::{BLOCK_ALIGN, class_of};
 
 /// Where a request by size alone is heading; `None` for sizes that no layout has. Zero bytes get a real block.
 fn layout_for(size: usize, align: usize) -> Option<Layout> {
-    Layout::from_size_align(size.max(1), align.max(BLOCK_ALIGN)).ok()
+    // These are what the shortest block has, and its user may have them.
+    let none = if sanitizer::ENABLED { BLOCK_ALIGN } else { 1 };
+    Layout::from_size_align(if size == 0 { none } else { size }, align.max(BLOCK_ALIGN)).ok()
 }
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
@@ -72,6 +75,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     ///
     /// The block was made by one of this heap's C-style calls, and is in use; the caller gives it up.
     pub unsafe fn free(&self, block: NonNull<u8>) {
+        self.check_free(block, 1);
         // SAFETY: the caller owns the block.
         let route = unsafe { self.route_of(block) };
         // SAFETY: the caller gives the block up.
@@ -85,25 +89,29 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// `block` is the start of a block of this heap, and in use.
     pub unsafe fn usable_size(&self, block: NonNull<u8>) -> usize {
         // SAFETY: the caller owns the block.
-        match unsafe { self.route_of(block) } {
+        let (Extent { size, .. }, usable) = unsafe { self.extent_of(block) };
+        // A memory tool learns that the user may have the rest, too.
+        self.hand_out_resized(NonNull::slice_from_raw_parts(block, usable), size, usable).len()
+    }
+
+    /// What stands beside a block of its route, and the bytes that may be used of it. The extent's size is that, or under
+    /// a memory tool what was asked for.
+    ///
+    /// # Safety
+    ///
+    /// As for [`usable_size`](Self::usable_size).
+    unsafe fn extent_of(&self, block: NonNull<u8>) -> (Extent, usize) {
+        self.check_access(block, 1);
+        // SAFETY: the caller owns the block.
+        let route = unsafe { self.route_of(block) };
+        let usable = match route {
             Route::Small(class) | Route::Medium(class) => class.size(),
             // SAFETY: as above.
             Route::Direct => direct_usable::<S>(unsafe { payload_of(whole_block(block), S::SEGMENT_SIZE) }),
             // SAFETY: as above.
             Route::Mapping => unsafe { mapping::len_of(whole_block(block), S::SEGMENT_SIZE) },
-        }
-    }
-
-    /// What stands beside a block of its route and size.
-    ///
-    /// # Safety
-    ///
-    /// As for [`usable_size`](Self::usable_size).
-    unsafe fn extent_of(&self, block: NonNull<u8>) -> Extent {
-        // SAFETY: the caller owns the block.
-        let route = unsafe { self.route_of(block) };
-        // SAFETY: as above.
-        Extent { route, size: unsafe { self.usable_size(block) } }
+        };
+        (Extent { route, size: sanitizer::accessible(block, usable) }, usable)
     }
 
     /// A block of at least `size` bytes with the contents of the old one, as far as both go. `None` leaves the old block
@@ -114,7 +122,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block was made by one of this heap's C-style calls, and is in use. On success it is given up.
     pub unsafe fn realloc(&self, block: NonNull<u8>, size: usize) -> Option<NonNull<u8>> {
         // SAFETY: the caller owns the block.
-        let old = unsafe { self.extent_of(block) };
+        let (old, _) = unsafe { self.extent_of(block) };
         // SAFETY: as above; the extent has the block's route.
         unsafe { self.resize_block(block, old, layout_for(size, BLOCK_ALIGN)?) }.map(NonNull::cast)
     }
@@ -126,7 +134,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block was made by one of this heap's C-style calls, and is in use.
     pub unsafe fn realloc_in_place(&self, block: NonNull<u8>, size: usize) -> bool {
         // SAFETY: the caller owns the block.
-        let old = unsafe { self.extent_of(block) };
+        let (old, _) = unsafe { self.extent_of(block) };
         let Some(layout) = layout_for(size, BLOCK_ALIGN) else { return false };
         let new = match old.route {
             // These stay what they are, as long as they are no larger than such a block may be.

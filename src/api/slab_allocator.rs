@@ -14,6 +14,7 @@ use crate::heap::{ConfigError, Local, Mode, Threaded, whole_block};
 use crate::os::lock::Locked;
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::corruption::Corruption;
+use crate::primitives::sanitizer;
 use crate::segment::Geometry;
 use crate::slab::{BLOCK_ALIGN, Block, Magazine, Refill, SizeClass, SlabContext, SlabPool, SlabRoot};
 
@@ -107,16 +108,23 @@ impl<M: Mode, S: PageSource> SlabAllocator<M, S> {
     ///
     /// [`AllocError`] where the page source has no more.
     pub fn allocate_block(&self) -> Result<NonNull<u8>, AllocError> {
+        self.take(self.block_size()).map(NonNull::cast)
+    }
+
+    /// A block of which `requested` bytes are asked for.
+    fn take(&self, requested: usize) -> Result<NonNull<[u8]>, AllocError> {
         let context = self.context();
         let mut root = self.root.lock();
-        match root.refill(&context, self.class, 1, None).map_err(|_| AllocError)? {
-            Refill::Magazine(mut magazine) => magazine.pop().map(Block::into_raw).ok_or(AllocError),
+        let block = match root.refill(&context, self.class, 1, None).map_err(|_| AllocError)? {
+            Refill::Magazine(mut magazine) => magazine.pop().map(Block::into_raw).ok_or(AllocError)?,
             Refill::Range(range) => {
                 let start = range.start.addr().get();
                 root.return_range(&context, start + self.class.size(), start + range.len);
-                Ok(range.start)
+                range.start
             }
-        }
+        };
+        let whole = NonNull::slice_from_raw_parts(block, self.block_size());
+        Ok(sanitizer::hand_out(self.engine.pool(), whole, requested))
     }
 
     /// Takes a block back.
@@ -125,6 +133,8 @@ impl<M: Mode, S: PageSource> SlabAllocator<M, S> {
     ///
     /// The block is of this engine, and in use; the caller gives it up.
     pub unsafe fn free_block(&self, block: NonNull<u8>) {
+        sanitizer::freed(self.engine.pool(), block);
+        sanitizer::poison(block, self.block_size());
         let mut magazine = Magazine::empty();
         // SAFETY: the caller gives the block up; the pointer speaks for all of it.
         magazine.push(unsafe { Block::new(whole_block(block)) });
@@ -184,7 +194,7 @@ unsafe impl<M: Mode, S: PageSource> Allocator for SlabAllocator<M, S> {
         if !fits {
             return Err(AllocError);
         }
-        Ok(NonNull::slice_from_raw_parts(self.allocate_block()?, self.block_size()))
+        self.take(layout.size())
     }
 
     unsafe fn deallocate(&self, ptr: NonNull<u8>, _: Layout) {
@@ -192,9 +202,12 @@ unsafe impl<M: Mode, S: PageSource> Allocator for SlabAllocator<M, S> {
         unsafe { self.free_block(ptr) }
     }
 
-    unsafe fn grow(&self, ptr: NonNull<u8>, _: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let stays = new.size() <= self.block_size() && ptr.addr().get() % new.align() == 0;
-        if stays { Ok(NonNull::slice_from_raw_parts(whole_block(ptr), self.block_size())) } else { Err(AllocError) }
+    unsafe fn grow(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if new.size() > self.block_size() || ptr.addr().get() % new.align() != 0 {
+            return Err(AllocError);
+        }
+        let whole = NonNull::slice_from_raw_parts(whole_block(ptr), self.block_size());
+        Ok(sanitizer::resize(self.engine.pool(), whole, old.size(), new.size()))
     }
 
     unsafe fn shrink(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -33,23 +33,22 @@ impl Bins {
     pub(super) fn insert(&mut self, block: Block) {
         let bin = bin_of(block);
         let head = self.heads[bin.get()].replace(block);
-        block.links().prev.set(None);
-        block.links().next.set(head);
+        block.set_prev(None);
+        block.set_next(head);
         match head {
-            Some(head) => head.links().prev.set(Some(block)),
+            Some(head) => head.set_prev(Some(block)),
             None => self.map.set(bin),
         }
     }
 
     /// Takes a free block out of its bin.
     pub(super) fn remove(&mut self, block: Block) {
-        let links = block.links();
-        let (next, prev) = (links.next.get(), links.prev.get());
+        let (next, prev) = (block.next(), block.prev());
         if let Some(next) = next {
-            next.links().prev.set(prev);
+            next.set_prev(prev);
         }
         if let Some(prev) = prev {
-            return prev.links().next.set(next);
+            return prev.set_next(next);
         }
         let bin = bin_of(block);
         self.heads[bin.get()] = next;
@@ -71,7 +70,7 @@ impl Bins {
 
     /// The blocks of a bin.
     pub(super) fn members(&self, bin: BinIndex) -> impl Iterator<Item = Block> {
-        core::iter::successors(self.heads[bin.get()], |block| block.links().next.get())
+        core::iter::successors(self.heads[bin.get()], |block| block.next())
     }
 
     /// Every free block.

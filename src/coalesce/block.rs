@@ -15,23 +15,24 @@
 
 #![expect(unsafe_code, reason = "reads and writes the words around blocks")]
 
-use core::cell::Cell;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use super::boundary_tag::{BoundaryTag, GRANULE};
+use crate::primitives::sanitizer::{read, write};
 
 /// The words in front of each payload.
 #[repr(C, align(16))]
 struct BlockHeader {
-    mirror: Cell<BoundaryTag>,
-    own: Cell<BoundaryTag>,
+    mirror: BoundaryTag,
+    own: BoundaryTag,
 }
 
 /// The links that a free block carries where its payload was.
 #[repr(C)]
-pub(super) struct BinLinks {
-    pub(super) next: Cell<Option<Block>>,
-    pub(super) prev: Cell<Option<Block>>,
+struct BinLinks {
+    next: Option<Block>,
+    prev: Option<Block>,
 }
 
 /// Bytes in front of each payload.
@@ -57,9 +58,20 @@ impl Block {
         Self(header.cast())
     }
 
-    fn header(&self) -> &BlockHeader {
-        // SAFETY: the segment is live and the header committed; its words are cells.
-        unsafe { self.0.as_ref() }
+    /// A word of the header, or of a free block's links.
+    fn word<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: every block is long enough for its header and for links.
+        let word = unsafe { self.0.byte_add(offset) }.cast();
+        // SAFETY: the segment is live and the word committed; who may read it, the invariants say.
+        unsafe { read(word) }
+    }
+
+    /// Writes a word of the header, or of a free block's links.
+    fn set_word<T: Copy>(self, offset: usize, value: T) {
+        // SAFETY: every block is long enough for its header and for links.
+        let word = unsafe { self.0.byte_add(offset) }.cast();
+        // SAFETY: the segment is live and the word committed; who may write it, the invariants say.
+        unsafe { write(word, value) }
     }
 
     /// Address of the header.
@@ -79,31 +91,31 @@ impl Block {
     }
 
     pub(super) fn tag(self) -> BoundaryTag {
-        self.header().own.get()
+        self.word(offset_of!(BlockHeader, own))
     }
 
     /// What the left neighbour's tag says.
     pub(super) fn mirror(self) -> BoundaryTag {
-        self.header().mirror.get()
+        self.word(offset_of!(BlockHeader, mirror))
     }
 
     /// Sets the tag, and its mirror in the right neighbour.
     pub(super) fn set_tag(self, tag: BoundaryTag) {
-        self.header().own.set(tag);
+        self.set_word(offset_of!(BlockHeader, own), tag);
         if !tag.is_last() {
             // INVARIANT: the mirror follows the tag.
-            self.behind(tag.len()).header().mirror.set(tag);
+            self.behind(tag.len()).set_word(offset_of!(BlockHeader, mirror), tag);
         }
     }
 
     /// Makes this the first block of a segment.
     pub(super) fn set_first(self) {
-        self.header().mirror.set(BoundaryTag::NONE);
+        self.set_word(offset_of!(BlockHeader, mirror), BoundaryTag::NONE);
     }
 
     /// Makes the header that of no block: the block had been in use, and is now part of another or gone.
     pub(super) fn erase(self) {
-        self.header().own.set(BoundaryTag::NONE);
+        self.set_word(offset_of!(BlockHeader, own), BoundaryTag::NONE);
     }
 
     /// The block behind this one.
@@ -122,11 +134,22 @@ impl Block {
         Some(Self(unsafe { self.0.byte_sub(mirror.len()) }))
     }
 
-    /// The links of a free block.
-    pub(super) fn links(&self) -> &BinLinks {
-        let links = self.payload().cast::<BinLinks>();
-        // SAFETY: every block is long enough for links, and a free one's payload belongs to the root.
-        unsafe { links.as_ref() }
+    /// The free block behind this one in its bin.
+    pub(super) fn next(self) -> Option<Self> {
+        self.word(BLOCK_HEADER + offset_of!(BinLinks, next))
+    }
+
+    pub(super) fn set_next(self, next: Option<Self>) {
+        self.set_word(BLOCK_HEADER + offset_of!(BinLinks, next), next);
+    }
+
+    /// The free block in front of this one in its bin.
+    pub(super) fn prev(self) -> Option<Self> {
+        self.word(BLOCK_HEADER + offset_of!(BinLinks, prev))
+    }
+
+    pub(super) fn set_prev(self, prev: Option<Self>) {
+        self.set_word(BLOCK_HEADER + offset_of!(BinLinks, prev), prev);
     }
 }
 

@@ -121,6 +121,7 @@ impl CoalescingRoot {
                 0 => segment.first_block(),
                 _ => segment.write_whole_block(segment.used_pages()),
             };
+            segment.poison();
             self.bins.insert(block);
         }
     }

@@ -10,6 +10,7 @@ use super::root::{CoalescingRoot, split};
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::address::align_up;
+use crate::primitives::sanitizer;
 use crate::segment::Supply;
 
 impl CoalescingRoot {
@@ -79,6 +80,7 @@ impl CoalescingRoot {
         if surplus == 0 || surplus < SMALLEST_BLOCK && !joins {
             return kept;
         }
+        sanitizer::poison_behind(NonNull::slice_from_raw_parts(ptr, kept), len - BLOCK_HEADER);
         block.set_tag(tag.resized(len, false));
         self.merge(block.behind(len), BoundaryTag::free(surplus, tag.is_last(), FreePages::USED));
         self.payload -= surplus;

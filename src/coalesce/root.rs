@@ -20,6 +20,7 @@ use crate::os::lock::RawLock;
 use crate::primitives::abort::corruption;
 use crate::primitives::address::{align_up, checked_align_up};
 use crate::primitives::list::List;
+use crate::primitives::sanitizer;
 use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRef, SegmentRequest, Supply};
 
 /// What a medium block is to be like.
@@ -277,6 +278,7 @@ impl CoalescingRoot {
     ) -> usize {
         let (segment, block) = self.checked(supply, ptr);
         let tag = block.tag();
+        sanitizer::poison(ptr, tag.len() - BLOCK_HEADER);
         self.blocks -= 1;
         self.payload -= tag.len() - BLOCK_HEADER;
         segment.set_out(segment.out() - tag.len());

@@ -22,6 +22,7 @@ use super::boundary_tag::{BoundaryTag, FreePages, GRANULE};
 use crate::os::HugeAdvice;
 use crate::primitives::address::{align_down, is_aligned};
 use crate::primitives::list::{Linked, Links};
+use crate::primitives::sanitizer;
 use crate::segment::{HEADER_BYTES, SegmentRef, Usage};
 
 /// Where in a segment its blocks are.
@@ -75,7 +76,14 @@ impl CoalescingSegment {
         // SAFETY: the own header lies in the first page of the new segment, which is committed.
         unsafe { header_of(segment).write(value) };
         segment.set_ready();
+        Self(segment).poison();
         Self(segment)
+    }
+
+    /// Poisons all but the headers: the root hands blocks out.
+    pub(super) fn poison(self) {
+        // SAFETY: the headers are within the segment.
+        sanitizer::poison(unsafe { self.0.at(OVERHEAD) }, self.0.len() - OVERHEAD);
     }
 
     /// # Safety
@@ -114,9 +122,10 @@ impl CoalescingSegment {
         self.header().extent.get()
     }
 
-    /// Writes again what a refused release may have overwritten.
+    /// Writes again what a refused release may have overwritten, and poisons what it has unpoisoned.
     pub(super) fn restore(self, extent: Extent) {
         self.header().extent.set(extent);
+        self.poison();
     }
 
     /// Bytes of the blocks that are out of the bins.

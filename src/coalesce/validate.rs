@@ -69,7 +69,7 @@ impl CoalescingRoot {
                 Corruption::unless(tag.is_free(), "an allocated block in a bin", block.addr())?;
                 let belongs = BinIndex::of(tag.len().wrapping_sub(BLOCK_HEADER)) == Some(bin);
                 Corruption::unless(belongs, "a free block in the bin of another length", block.addr())?;
-                Corruption::unless(block.links().prev.get() == prev, "the links of a bin", block.addr())?;
+                Corruption::unless(block.prev() == prev, "the links of a bin", block.addr())?;
                 tally.free_blocks += 1;
                 tally.free_bytes += tag.len();
                 prev = Some(block);

@@ -15,6 +15,7 @@ use crate::heap::route::{Route, route};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
+use crate::primitives::sanitizer;
 use crate::segment::{Refusal, at_address};
 use crate::slab::{Block, SizeClass};
 
@@ -41,9 +42,16 @@ pub(crate) fn whole_block(part: NonNull<u8>) -> NonNull<u8> {
 }
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
-    /// A block for the layout; its length is that of the whole block. `None` has been counted as a failure.
+    /// A block for the layout; its length is that of the whole block, or under a memory tool the layout's. `None` has been
+    /// counted as a failure.
     #[inline(always)]
     pub(crate) fn allocate_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
+        self.take_block(layout).map(|block| self.hand_out(block, layout.size()))
+    }
+
+    /// A block for the layout that a memory tool takes for a free one yet.
+    #[inline(always)]
+    fn take_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
         match route::<S>(layout) {
             Route::Small(class) => {
                 let popped = self.cache().and_then(|cache| cache.small(class).pop(class.size()));
@@ -75,13 +83,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
                         let block = NonNull::slice_from_raw_parts(popped.block, class.size());
                         (block, if popped.bumped { 0 } else { usize::MAX })
                     }
-                    None => (self.allocate_block(layout)?, usize::MAX),
+                    None => (self.take_block(layout)?, usize::MAX),
                 }
             }
             Route::Medium(class) => self.allocate_medium_zeroed(class)?,
             Route::Direct => (self.allocate_direct(layout, Terms::WithinLimit)?, usize::MAX),
             Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit)?,
         };
+        let block = self.hand_out(block, layout.size());
         // SAFETY: the block was just handed out.
         unsafe { zero_up_to(block, zero_from) };
         Some(block)
@@ -89,13 +98,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     /// A block out of line, on the given terms.
     pub(crate) fn allocate_on(&self, layout: Layout, terms: Terms) -> Option<NonNull<[u8]>> {
-        match route::<S>(layout) {
-            _ if terms == Terms::WithinLimit => self.allocate_block(layout),
+        let block = match route::<S>(layout) {
+            _ if terms == Terms::WithinLimit => self.take_block(layout),
             Route::Small(class) => self.small_slow(layout, class, terms),
             Route::Medium(class) => self.medium_slow(class, terms).map(|(block, _)| block),
             Route::Direct => self.allocate_direct(layout, terms),
             Route::Mapping => self.allocate_mapping(layout, terms).map(|(block, _)| block),
-        }
+        }?;
+        Some(self.hand_out(block, layout.size()))
     }
 
     /// Takes a block back by its layout.
@@ -105,11 +115,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block is of this heap, in use, and the layout fits it; the caller gives it up.
     #[inline(always)]
     pub(crate) unsafe fn free_block(&self, ptr: NonNull<u8>, layout: Layout) {
+        self.check_free(ptr, layout.size());
         // SAFETY: the caller keeps the contract of `free_by_route`; fitting layouts have the block's route.
         unsafe { self.free_by_route(ptr, route::<S>(layout)) }
     }
 
-    /// Takes a block back by its route.
+    /// Takes a block back by its route, which a memory tool has heard of.
     ///
     /// # Safety
     ///
@@ -120,6 +131,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Route::Small(class) => {
                 #[cfg(any(debug_assertions, feature = "hardened"))]
                 self.mark_freed(ptr, class);
+                self.poison_freed(ptr, class);
                 // SAFETY: the caller gives the block up; the pointer speaks for all of it.
                 let block = unsafe { Block::new(whole_block(ptr)) };
                 match self.cache() {
@@ -205,4 +217,5 @@ pub(crate) unsafe fn zero_up_to(block: NonNull<[u8]>, zero_from: usize) {
     let dirty = zero_from.saturating_sub(start.addr().get()).min(block.len());
     // SAFETY: `dirty` is at most the block's length.
     unsafe { start.write_bytes(0, dirty) };
+    sanitizer::define_behind(block, dirty);
 }

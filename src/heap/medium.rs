@@ -102,6 +102,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) fn free_medium(&self, block: NonNull<u8>, class: SizeClass) {
         #[cfg(any(debug_assertions, feature = "hardened"))]
         self.check_medium(block, class);
+        self.poison_freed(block, class);
         let cached = self.cache().and_then(ThreadCache::medium);
         let (index, size) = (medium_index::<S>(class), class.size());
         if !cached.is_some_and(|medium| medium.push(index, size, block, self.account.limit())) {

@@ -21,6 +21,7 @@ mod segments;
 mod stats;
 mod teardown;
 mod validate;
+mod watched;
 
 use ::core::fmt;
 use ::core::marker::PhantomData;
@@ -35,6 +36,7 @@ use crate::heap::options::Name;
 use crate::os::lock::Locked;
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::published::Published;
+use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
 use crate::slab::{SlabContext, SlabPool};
 
@@ -297,6 +299,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool) };
         // SAFETY: it was just written, and stays until the heap goes.
         M::enter(unsafe { core.as_ref() }, making);
+        sanitizer::pool_made(owner.pool());
         Ok(core)
     }
 

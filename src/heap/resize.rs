@@ -11,6 +11,7 @@ use crate::heap::route::{Route, direct_usable, medium_index, route};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::address::{align_up, is_aligned};
+use crate::primitives::sanitizer;
 use crate::slab::SizeClass;
 
 /// A block after it was resized: its bytes, and the address from which on what was added is known to be zero.
@@ -54,6 +55,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let block = self.allocate_on(new, terms)?;
         // SAFETY: both blocks are at least this long, and in use at the same time.
         unsafe { ptr.copy_to_nonoverlapping(block.cast(), old.size.min(new.size())) };
+        self.check_free(ptr, old.size);
         // SAFETY: the caller gives the old block up.
         unsafe { self.free_by_route(ptr, old.route) };
         if terms == Terms::BeyondLimit {
@@ -95,6 +97,25 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         align: usize,
         may_move: bool,
     ) -> Option<Resized> {
+        self.check_access(ptr, old.size);
+        // SAFETY: the caller keeps the contract of `resize_in_tier`.
+        let (block, zero_from) = unsafe { self.resize_in_tier(ptr, old, new, align, may_move) }?;
+        Some((self.hand_out_resized(block, old.size, new.size), zero_from))
+    }
+
+    /// As [`resize_in_place`](Self::resize_in_place), for the whole block: a memory tool does not know of it yet.
+    ///
+    /// # Safety
+    ///
+    /// As for [`resize_block`](Self::resize_block).
+    unsafe fn resize_in_tier(
+        &self,
+        ptr: NonNull<u8>,
+        old: Extent,
+        new: Extent,
+        align: usize,
+        may_move: bool,
+    ) -> Option<Resized> {
         // The caller's pointer may speak for less than the block.
         let whole = |len: usize| Some((NonNull::slice_from_raw_parts(whole_block(ptr), len), usize::MAX));
         let grows = new.size > old.size;
@@ -127,8 +148,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             (Route::Mapping, Route::Mapping) if grows => {
                 let (core, block) = (self.core()?, whole_block(ptr));
                 let supply = self.context(core).supply;
+                let mut mappings = core.mappings.lock();
                 // SAFETY: the caller owns the block.
-                let grown = unsafe { core.mappings.lock().grow(&supply, block, new.size, align, may_move) }?;
+                let grown = unsafe { mappings.grow(&supply, block, new.size, align, may_move) }?;
+                // Still under the lock: a block that comes to the old place is another one.
+                sanitizer::moved(core.owner.pool(), block, grown.ptr, old.size);
                 Some((NonNull::slice_from_raw_parts(grown.ptr, grown.len), grown.zero_from))
             }
             (Route::Mapping, Route::Mapping) if is_aligned(ptr.addr().get(), align) => {

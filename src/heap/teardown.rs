@@ -10,6 +10,7 @@ use crate::heap::mode::parts::Table;
 use crate::heap::stats::{ClassStats, Classes};
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
+use crate::primitives::sanitizer;
 use crate::segment::Records;
 
 /// What a heap held when it was destroyed.
@@ -123,6 +124,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let Some(core) = self.core() else { return };
         self.for_each_cache(core, crate::cache::ThreadCache::forget);
         core.returns.fetch_add(1, Relaxed);
+        sanitizer::pool_gone(core.owner.pool());
+        sanitizer::pool_made(core.owner.pool());
         let supply = self.context(core).supply;
         for (_, root) in core.roots() {
             root.lock().reset();
@@ -143,7 +146,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 /// The core stands, nobody else uses it, and nobody will.
 unsafe fn take_records<M: Mode>(core: ptr::NonNull<Core<M>>) -> Records<M::Lock> {
     // SAFETY: the core stands.
-    M::leave(unsafe { core.as_ref() });
+    let standing = unsafe { core.as_ref() };
+    M::leave(standing);
+    sanitizer::pool_gone(standing.owner.pool());
     // SAFETY: as above.
     let records = unsafe { &raw const (*core.as_ptr()).records };
     // SAFETY: nobody uses the core after this.

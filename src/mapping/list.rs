@@ -161,6 +161,7 @@ impl MappingList {
         self.blocks -= 1;
         self.bytes -= mapping.len();
         mapping.set_in_use(false);
+        mapping.poison_beyond(0);
         self.add_cached(mapping);
         let never_cached = supply.account.is_limited() || mapping.len() > CACHE_BYTES;
         if never_cached && self.release(supply, mapping) == 0 {

@@ -9,6 +9,7 @@ use super::segment::Mapping;
 use crate::os::lock::RawLock;
 use crate::os::{Growth, PageSource};
 use crate::primitives::address::{checked_align_up, is_aligned};
+use crate::primitives::sanitizer;
 use crate::segment::Supply;
 
 impl MappingList {
@@ -87,12 +88,15 @@ impl MappingList {
             Growth::MayMove { align: align.max(S::SEGMENT_SIZE), offset: if far { S::SEGMENT_SIZE } else { 0 } };
         // SAFETY: a mapping in use is in the live list. It must not be there while it moves.
         unsafe { self.live.remove(mapping.own_header()) };
+        let accessible = mapping.accessible();
+        sanitizer::leaving(segment.base(), segment.len());
         // SAFETY: the mapping has one block, which is the caller's; the added part is charged.
         let moved = unsafe { supply.grow(segment, end, growth) };
         // SAFETY: a segment that has moved is as live as it was, and so are its headers.
         let there = unsafe { Mapping::new(moved.unwrap_or(segment)) };
         // SAFETY: it was taken out above.
         unsafe { self.live.push_back(there.own_header()) };
+        there.poison_beyond(accessible);
         moved.map(|_| there)
     }
 
@@ -114,6 +118,7 @@ impl MappingList {
         else {
             return len;
         };
+        sanitizer::poison_behind(NonNull::slice_from_raw_parts(block, len), new_len);
         // SAFETY: the caller gives the part beyond up; `grow` commits it again.
         if unsafe { supply.discard(mapping.common(), offset + new_len, offset + len) } == 0 {
             return len;

@@ -17,6 +17,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use crate::primitives::list::{Linked, Links};
+use crate::primitives::sanitizer;
 use crate::segment::{HEADER_BYTES, SegmentRef, Usage};
 
 /// What a mapping says of itself, behind the common header.
@@ -63,7 +64,21 @@ impl Mapping {
         // SAFETY: the own header lies in the first page of the new segment, which is committed.
         unsafe { header_of(segment).write(value) };
         segment.set_ready();
+        Self(segment).poison_beyond(0);
         Self(segment)
+    }
+
+    /// How many bytes of the block its user may access, where a memory tool knows that.
+    pub(super) fn accessible(self) -> usize {
+        if sanitizer::ENABLED { sanitizer::accessible(self.block(), self.len()) } else { 0 }
+    }
+
+    /// Poisons all but the headers and the first `requested` bytes of the block.
+    pub(super) fn poison_beyond(self, requested: usize) {
+        let body = NonNull::slice_from_raw_parts(self.0.base(), self.0.len());
+        let block = self.offset();
+        sanitizer::poison_behind(NonNull::slice_from_raw_parts(self.0.base(), block), OVERHEAD);
+        sanitizer::poison_behind(body, block + requested);
     }
 
     /// # Safety
@@ -121,11 +136,12 @@ impl Mapping {
         self.header().in_use.store(in_use, Relaxed);
     }
 
-    /// Writes again what a refused release may have overwritten.
+    /// Writes again what a refused release may have overwritten, and poisons what it has unpoisoned.
     pub(super) fn restore(self, offset: usize, len: usize) {
         self.header().offset.set(offset);
         self.set_len(len);
         self.set_in_use(false);
+        self.poison_beyond(0);
     }
 
     /// Says that the block may be written up to `len` bytes from its start; the answer is the address from which on

@@ -12,6 +12,7 @@ use crate::os::testing::{Call, TestPages};
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
+use crate::primitives::sanitizer;
 use crate::primitives::scale::scale;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
 
@@ -65,7 +66,9 @@ impl Heap {
 
     fn shrink(&self, list: &mut MappingList, block: NonNull<u8>, size: usize) -> usize {
         // SAFETY: the tests shrink live blocks.
-        unsafe { list.shrink(&self.supply(), block, size) }
+        let kept = unsafe { list.shrink(&self.supply(), block, size) };
+        sanitizer::surrender(block, kept);
+        kept
     }
 }
 
@@ -93,6 +96,8 @@ impl Live {
     fn new(block: MappingBlock, fill: u8) -> Self {
         // SAFETY: the block was just handed out.
         assert_eq!(unsafe { len_of(block.ptr, SEGMENT) }, block.len);
+        // A heap would do it.
+        sanitizer::surrender(block.ptr, block.len);
         Self { ptr: block.ptr, len: block.len, fill }
     }
 

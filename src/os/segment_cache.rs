@@ -25,6 +25,7 @@ use super::lock::RawLock;
 use super::native;
 use super::raw_locks::SystemLock;
 use super::source::{DEFAULT_SEGMENT_SIZE, HugeAdvice, PageError};
+use crate::primitives::sanitizer;
 
 /// Most segments the cache can keep, whatever its bounds.
 const CAPACITY: usize = 1024;
@@ -157,8 +158,11 @@ const SYSTEM: Calls = Calls {
         spare.zero_from = if discarded.zeroed { 0 } else { spare.zero_from };
         true
     },
-    // SAFETY: a spare owns its range; the callers drop the spare on success.
-    unmap: |spare| unsafe { native::unmap(spare.ptr, DEFAULT_SEGMENT_SIZE) }.is_ok(),
+    unmap: |spare| {
+        sanitizer::surrender(spare.ptr, DEFAULT_SEGMENT_SIZE);
+        // SAFETY: a spare owns its range; the callers drop the spare on success.
+        unsafe { native::unmap(spare.ptr, DEFAULT_SEGMENT_SIZE) }.is_ok()
+    },
 };
 
 type Shared = Locked<SystemLock, SegmentCache>;
@@ -231,13 +235,17 @@ fn evict(cache: &Shared, calls: Calls, unwanted: fn(&SegmentCache) -> bool) -> u
 
 /// A segment, of those with the advice if there is one.
 pub(super) fn take(advice: HugeAdvice) -> Option<(Spare, HugeAdvice)> {
-    CACHE.lock().take(advice)
+    let taken = CACHE.lock().take(advice)?;
+    sanitizer::unpoison(taken.0.ptr, DEFAULT_SEGMENT_SIZE);
+    sanitizer::define_behind(NonNull::slice_from_raw_parts(taken.0.ptr, DEFAULT_SEGMENT_SIZE), taken.0.zero_from);
+    Some(taken)
 }
 
 /// Takes a segment in, or gives it back to the system where the bounds leave no room.
 ///
 /// On failure the caller keeps the range, as it was.
 pub(super) fn release(spare: Spare, advice: HugeAdvice) -> Result<(), PageError> {
+    sanitizer::poison(spare.ptr, DEFAULT_SEGMENT_SIZE);
     release_to(&CACHE, spare, advice, SYSTEM)
 }
 

@@ -1,10 +1,11 @@
-//! What knows nothing of heaps: address arithmetic, intrusive lists, the way to abort.
+//! What knows nothing of heaps: address arithmetic, intrusive lists, the way to abort, what memory tools are told.
 
 pub(crate) mod abort;
 pub(crate) mod address;
 pub(crate) mod corruption;
 pub(crate) mod list;
 pub(crate) mod published;
+pub(crate) mod sanitizer;
 pub(crate) mod sync;
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl OwnerId {
         static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(1);
         Self(NEXT.fetch_add(1, Relaxed))
     }
+
+    /// The heap's number among the pools of a memory tool.
+    pub(crate) const fn pool(self) -> usize {
+        self.0
+    }
 }
 
 /// Bytes at a segment's start that all kinds use alike.

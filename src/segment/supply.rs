@@ -9,6 +9,7 @@ use crate::os::lock::RawLock;
 use crate::os::{Growth, HugeAdvice, MapRequest, PageSource, Release};
 use crate::primitives::abort::no_unwind;
 use crate::primitives::address::{align_down, align_up};
+use crate::primitives::sanitizer;
 use crate::segment::account::{Account, Refusal};
 use crate::segment::header::{HEADER_BYTES, NewSegment, OwnerId, SegmentKind, SegmentRef};
 use crate::segment::policy::ReleasePolicy;
@@ -163,7 +164,7 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
 
     /// Gives a segment back; the answer is its length. `committed` is what is charged for it, its header included.
     /// Where the source refuses, the segment stays registered, live and charged; all behind the common header may then
-    /// have been zeroed, and `restore` runs before anybody else sees it.
+    /// have been zeroed and is unpoisoned, and `restore` runs before anybody else sees it.
     ///
     /// # Safety
     ///
@@ -227,6 +228,7 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     /// Nobody uses anything in the segment any more.
     pub(crate) unsafe fn unmap(&self, segment: SegmentRef) -> Result<usize, Refusal> {
         let (base, len, touched) = (segment.base(), segment.len(), segment.touched().min(segment.len()));
+        sanitizer::surrender(base, len);
         if self.options.zero_on_release && touched > HEADER_BYTES {
             // Parts of it may have been discarded; only what is committed can be written.
             self.commit_charged(segment, HEADER_BYTES, touched)?;
@@ -281,8 +283,12 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         }
         // SAFETY: `from` is below `end`, which is within the segment.
         let start = unsafe { segment.at(from) };
+        // A source may write to what it is given.
+        sanitizer::unpoison(start, to - from);
         // SAFETY: the range lies within the segment, and the caller says that it is free.
-        match no_unwind(|| unsafe { self.source.discard(start, to - from) }) {
+        let discarded = no_unwind(|| unsafe { self.source.discard(start, to - from) });
+        sanitizer::poison(start, to - from);
+        match discarded {
             Ok(_) => {
                 self.count_reclaimed(to - from);
                 to - from

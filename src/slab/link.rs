@@ -9,12 +9,7 @@
 
 use core::ptr::NonNull;
 
-/// The two words that every free block has room for.
-#[repr(C)]
-struct FreeWords {
-    next: *mut u8,
-    next_magazine: *mut u8,
-}
+use crate::primitives::sanitizer::{read, write};
 
 /// The block behind `block` in its list; null at the end.
 ///
@@ -24,7 +19,7 @@ struct FreeWords {
 #[inline(always)]
 pub(crate) unsafe fn next(block: NonNull<u8>) -> *mut u8 {
     // SAFETY: the caller owns the block, whose first word is a link.
-    unsafe { (*block.cast::<FreeWords>().as_ptr()).next }
+    unsafe { read(block.cast()) }
 }
 
 /// Links a free block to the one behind it.
@@ -35,7 +30,7 @@ pub(crate) unsafe fn next(block: NonNull<u8>) -> *mut u8 {
 #[inline(always)]
 pub(crate) unsafe fn set_next(block: NonNull<u8>, next: *mut u8) {
     // SAFETY: the caller owns the block, which has room for a word.
-    unsafe { (*block.cast::<FreeWords>().as_ptr()).next = next };
+    unsafe { write(block.cast(), next) };
 }
 
 /// The magazine behind the one that `block` heads.
@@ -44,8 +39,10 @@ pub(crate) unsafe fn set_next(block: NonNull<u8>, next: *mut u8) {
 ///
 /// `block` is a free block that the caller owns, and [`set_next_magazine`] was the last to write to its second word.
 pub(super) unsafe fn next_magazine(block: NonNull<u8>) -> *mut u8 {
+    // SAFETY: every block has room for two words.
+    let second = unsafe { block.cast().add(1) };
     // SAFETY: the caller owns the block, whose second word is a link.
-    unsafe { (*block.cast::<FreeWords>().as_ptr()).next_magazine }
+    unsafe { read(second) }
 }
 
 /// Links the first block of a magazine to the next magazine.
@@ -54,6 +51,8 @@ pub(super) unsafe fn next_magazine(block: NonNull<u8>) -> *mut u8 {
 ///
 /// `block` is a free block that the caller owns.
 pub(super) unsafe fn set_next_magazine(block: NonNull<u8>, next: *mut u8) {
-    // SAFETY: the caller owns the block, which has room for two words.
-    unsafe { (*block.cast::<FreeWords>().as_ptr()).next_magazine = next };
+    // SAFETY: every block has room for two words.
+    let second = unsafe { block.cast().add(1) };
+    // SAFETY: the caller owns the block.
+    unsafe { write(second, next) };
 }

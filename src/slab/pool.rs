@@ -13,6 +13,7 @@ use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::address::align_up;
 use crate::primitives::list::List;
+use crate::primitives::sanitizer;
 use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRef, SegmentRequest, Supply, UNIT};
 use crate::slab::segment::{SLAB_OVERHEAD, SlabSegment, Tables};
 use crate::slab::size_class::SizeClass;
@@ -181,11 +182,12 @@ impl SlabPool {
         for _ in 0..most {
             let Some(tables) = self.lists[EMPTY].pop_front() else { break };
             let segment = SlabSegment::from_tables(tables);
-            let restore = |segment: SegmentRef| {
+            let restore = |refused: SegmentRef| {
                 if supply.options.zero_on_release {
                     // SAFETY: the segment is committed, and the tables of an empty one can be made again.
-                    unsafe { SlabSegment::write(segment, 0) };
+                    unsafe { SlabSegment::write(refused, 0) };
                 }
+                segment.poison();
             };
             // SAFETY: nothing in an empty segment is in use, and the pool has let go of it.
             match unsafe { supply.release(segment.segment(), segment.overhead(), restore) } {
@@ -247,6 +249,7 @@ impl SlabPool {
         }
         // SAFETY: the range lies within units that the segment has given to the heap.
         let place = unsafe { segment.segment().at(self.host.next) };
+        sanitizer::unpoison(place, bytes);
         self.host.next = after;
         Ok(place)
     }

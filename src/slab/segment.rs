@@ -25,6 +25,7 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Rel
 use crate::os::PageSource;
 use crate::primitives::address::align_up;
 use crate::primitives::list::{Linked, Links};
+use crate::primitives::sanitizer;
 use crate::segment::{HEADER_BYTES, SegmentKind, SegmentRef, UNIT, Usage};
 use crate::slab::bitmap::Bitmap;
 use crate::slab::locate::segment_ref;
@@ -139,7 +140,15 @@ impl SlabSegment {
         let header_units = offsets.end.div_ceil(UNIT);
         this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
         this.with_words(|free, _| set_from(free, header_units, units));
+        this.poison();
         this
+    }
+
+    /// Poisons all but the tables: slabs hand blocks out, and the heap what it hosts.
+    pub(super) fn poison(self) {
+        let end = self.tables().bitmaps + self.units() * BITMAPS * size_of::<Bitmap>();
+        // SAFETY: the tables end within the segment.
+        sanitizer::poison(unsafe { self.0.at(end) }, self.0.len() - end);
     }
 
     /// A segment of the slab kind, as one.
@@ -262,6 +271,8 @@ impl SlabSegment {
 
     /// Takes the units of a slab back.
     pub(super) fn give_run(self, unit: usize, run: Run) {
+        // SAFETY: the units lie within the segment.
+        sanitizer::poison(unsafe { self.0.at(unit * UNIT) }, run.units() * UNIT);
         self.map()[unit..unit + run.units()].iter().for_each(|entry| entry.store(FREE, Release));
         self.with_words(|free, dirty| {
             set_run(free, unit, run, true);

@@ -15,6 +15,7 @@ use crate::os::raw_locks::NoLock;
 use crate::os::testing::TestPages;
 use crate::os::{PageSource, RegionPages};
 use crate::primitives::address::is_aligned;
+use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
 
 /// A heap of one root.
@@ -88,6 +89,8 @@ impl Live {
     }
 
     fn write(&self, from: usize) {
+        // A heap would do it.
+        sanitizer::surrender(self.ptr, self.payload);
         for place in Self::places(from, self.payload) {
             // SAFETY: the byte is within the block.
             unsafe { self.byte(place).write(self.fill ^ place as u8) };
@@ -123,6 +126,7 @@ fn accept<S: PageSource>(block: MediumBlock, payload: usize, align: usize, fill:
     };
     assert!(others.iter().all(apart));
     let live = Live { ptr: block.ptr, payload: block.payload, fill, direct: align > 16 };
+    sanitizer::surrender(live.ptr, live.payload);
     live.assert_zero(block.zero_from.saturating_sub(address).min(live.payload));
     live.write(0);
     // SAFETY: the block was just handed out.

@@ -13,6 +13,7 @@ use blocks::{Block, Random, check_all, free_all, sizes_of_all_tiers, usable};
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::testing::{Call, TestPages};
 use mallocstate::{Builder, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy};
+use support::returned::assert_counted;
 
 /// Segments of this length make a run short: its tiers begin at a sixteenth of the usual sizes.
 const SHORT: usize = 256 << 10;
@@ -128,7 +129,7 @@ impl<'a, M: Mode> Tenant<'a, M> {
         self.blocks.iter().for_each(Block::check);
         check_all(&mut self.heap);
         let ((bytes, count), stats) = (usable(&self.blocks), self.heap.stats());
-        assert_eq!((stats.live, stats.live_blocks), (bytes + self.arena.0, count + self.arena.1));
+        assert_counted((stats.live_blocks, stats.live), (count + self.arena.1, bytes + self.arena.0));
         let failures = stats.failures;
         assert_eq!(failures.limit + failures.source + failures.size, self.refused);
     }
@@ -322,7 +323,8 @@ fn what_the_source_refuses_at_the_end_is_told_and_stays_with_it() {
         let ((bytes, count), mapped) = (usable(&blocks), heap.mapped());
         refuse(&source, call, false, 1);
         let teardown = heap.destroy();
-        assert_eq!((teardown.live(), teardown.live_blocks(), teardown.mapped()), (bytes, count, mapped));
+        assert_counted((teardown.live_blocks(), teardown.live()), (count, bytes));
+        assert_eq!(teardown.mapped(), mapped);
         assert!(teardown.refused() > 0);
         assert_eq!(teardown.refused(), source.outstanding_bytes());
     }

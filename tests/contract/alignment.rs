@@ -3,6 +3,7 @@
 use mallocstate::MallocState;
 
 use crate::held::{Held, layout};
+use crate::support::returned::returned;
 use crate::{geometry, in_every_mode, region};
 
 /// What any system of today serves.
@@ -111,6 +112,6 @@ fn an_alignment_costs_no_more_than_a_class() {
     let heap = MallocState::new();
     for shift in 4..=geometry().small_max.ilog2() {
         let held = Held::expect(&heap, layout(1, 1 << shift));
-        assert_eq!(held.usable(), 1 << shift);
+        assert_eq!(held.usable(), returned(1, 1 << shift));
     }
 }

@@ -7,6 +7,7 @@ use mallocstate::allocator_api2::alloc::Allocator;
 
 use crate::held::{Held, layout};
 use crate::support::classes::{Tier, class_size};
+use crate::support::returned::{assert_counted, returned};
 use crate::{geometry, in_every_mode, region};
 
 /// Each bound of a class, and its neighbours.
@@ -20,7 +21,7 @@ fn a_block_is_as_long_as_its_class() {
         for size in class_bounds().filter(|&size| size <= geometry().medium_max) {
             for align in [1, 8, 16] {
                 let held = Held::expect(heap, layout(size, align));
-                assert_eq!(held.usable(), class_size(size), "{size} bytes");
+                assert_eq!(held.usable(), returned(size, class_size(size)), "{size} bytes");
             }
         }
     });
@@ -67,14 +68,14 @@ fn each_size_is_counted_in_its_tier() {
             let heap = MallocState::new();
             let held = Held::expect(&heap, layout(size, align));
             let stats = heap.stats();
-            assert_eq!((stats.live_blocks, stats.live), (1, held.usable()));
+            assert_counted((stats.live_blocks, stats.live), (1, held.usable()));
             let classes: Vec<_> = stats.classes().filter(|class| class.live_blocks > 0).collect();
             let mappings = match geometry().tier(layout(size, align)) {
                 Tier::Class(size) => {
                     assert_eq!(classes.iter().map(|class| class.block_size).collect::<Vec<_>>(), [size]);
                     (0, 0)
                 }
-                Tier::Mapping => (1, held.usable()),
+                Tier::Mapping => (1, stats.live),
                 Tier::Direct | Tier::Nothing => (0, 0),
             };
             assert_eq!(stats.mappings(), mappings, "{size} bytes aligned to {align}");

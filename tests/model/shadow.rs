@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use crate::support::classes::{Geometry, Tier};
 use crate::support::pattern::pattern;
+use crate::support::returned::returned;
 
 /// Who made a block, and so how it goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +20,7 @@ pub(crate) enum Maker {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
     pub(crate) start: NonNull<u8>,
-    /// Bytes that the heap said are the user's.
+    /// Bytes that the heap said are the user's: by returning them, or by name.
     pub(crate) usable: usize,
     /// Bytes that hold the pattern.
     pub(crate) len: usize,
@@ -83,6 +84,9 @@ impl Shadow {
         assert_eq!(start.addr().get() % layout.align(), 0, "{layout:?} at {start:?}");
         match self.geometry.tier(layout) {
             Tier::Nothing => assert_eq!(usable, 0, "{layout:?}"),
+            Tier::Class(size) if maker == Maker::Trait => {
+                assert_eq!(usable, returned(layout.size(), size), "{layout:?}")
+            }
             Tier::Class(size) => assert_eq!(usable, size, "{layout:?}"),
             Tier::Direct | Tier::Mapping => {}
         }

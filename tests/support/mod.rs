@@ -4,6 +4,7 @@
 
 pub(crate) mod classes;
 pub(crate) mod pattern;
+pub(crate) mod returned;
 mod scale;
 
 pub(crate) use scale::scale;

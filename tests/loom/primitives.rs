@@ -16,3 +16,15 @@ pub(crate) mod abort {
         f()
     }
 }
+
+pub(crate) mod sanitizer {
+    //! No memory tool watches a model.
+
+    use core::ptr::NonNull;
+
+    pub(crate) fn poison(_: NonNull<u8>, _: usize) {}
+
+    pub(crate) fn unpoison(_: NonNull<u8>, _: usize) {}
+
+    pub(crate) fn surrender(_: NonNull<u8>, _: usize) {}
+}

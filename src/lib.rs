@@ -90,7 +90,7 @@
 //! | `std` | yes | threads, the system's pages, the modes `Threaded` and `Global` |
 //! | `alloc` | with `std` | the owning handles, `collections::{Vec, Box}` |
 //! | `hashbrown` | yes | `collections::{HashMap, HashSet}` |
-//! | `hardened` | no | an allocated-bit for each small block, checked at once, as in debug builds |
+//! | `hardened` | no | misuse is caught at once, as in debug builds; links that cannot be overwritten unnoticed, freed memory filled with the byte `0xDF`, blocks in no order, guard pages: see [`design`](design#5-misuse) |
 //! | `valgrind` | no | valgrind's memcheck sees each block: [how](design#7-memory-tools) |
 //!
 //! For AddressSanitizer there is `--cfg mallocstate_asan`, [beside](design#7-memory-tools) valgrind.

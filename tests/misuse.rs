@@ -18,7 +18,7 @@ use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::{HugeAdvice, MapRequest, PageSource, Release};
 use mallocstate::{CoalescingAllocator, MallocState, Mode, RegionPages, SlabAllocator};
 
-use child::When::{AtOnce, AtOnceIfChecked, OnReturn};
+use child::When::{AtOnce, AtOnceIfChecked};
 use child::{CASE, RETURNING, caught, run_child};
 use panics::Panics;
 
@@ -28,10 +28,19 @@ macro_rules! misuse {
         $(#[$docs])*
         #[test]
         fn $name() {
-            caught(stringify!($name), $when, &$texts, &$values, |$value| $body);
+            caught(concat!(module_path!(), "::", stringify!($name)), $when, &$texts, &$values, |$value| $body);
         }
     )*};
 }
+
+#[cfg(any(debug_assertions, feature = "hardened"))]
+#[path = "misuse/at_once.rs"]
+mod at_once;
+#[path = "misuse/every_build.rs"]
+mod every_build;
+#[cfg(feature = "hardened")]
+#[path = "misuse/hardened.rs"]
+mod hardened;
 
 fn misusing(block: NonNull<u8>) -> NonNull<u8> {
     println!("misused {block:p}");
@@ -91,7 +100,7 @@ const FOREIGN: [&str; 1] = ["of this heap"];
 const NO_START: [&str; 2] = ["not the start", "of another size class"];
 const CLASS: [&str; 1] = ["another size class"];
 const TAG: [&str; 1] = ["boundary tag"];
-const DAMAGED: [&str; 4] = ["boundary tag", "free already", "another size class", "not the start"];
+const DAMAGED: [&str; 5] = ["boundary tag", "free already", "freed twice", "another size class", "not the start"];
 
 misuse! {
     /// Also where the magazine is empty but for it, full, or has just been exchanged.
@@ -215,19 +224,19 @@ misuse! {
         give_misused(&heap, inside(take(&heap, of(64)), offset), of(64));
         give_back(&heap);
     }
-    a_small_block_that_was_never_handed_out: AtOnceIfChecked, NO_START, [64 * 200] => |offset| {
+    a_small_block_that_was_never_handed_out: AtOnceIfChecked, ["not the start", "in no slab"], [64 * 200] => |offset| {
         let heap = MallocState::new();
         give_misused(&heap, inside(take(&heap, of(64)), offset), of(64));
         give_back(&heap);
     }
-    inside_a_medium_block: OnReturn, DAMAGED, [0, 1, 0x50, 0xAA, 0xFF] => |byte| {
+    inside_a_medium_block: AtOnceIfChecked, DAMAGED, [0, 1, 0x50, 0xAA, 0xFF] => |byte| {
         let heap = MallocState::new();
         let block = take(&heap, of(60_000));
         overwrite(block, 0, 60_000, byte);
         give_misused(&heap, inside(block, 4096), of(60_000));
         give_back(&heap);
     }
-    a_medium_block_twice: OnReturn, DAMAGED, [40_000, 500_000] => |size| {
+    a_medium_block_twice: AtOnceIfChecked, DAMAGED, [40_000, 500_000] => |size| {
         let heap = MallocState::new();
         let [first, second, _neighbour] = [(); 3].map(|()| take(&heap, of(size)));
         give(&heap, first, of(size));
@@ -236,7 +245,7 @@ misuse! {
         give_back(&heap);
     }
     /// The last of three blocks merges into what is in front of it, the first does not.
-    a_medium_block_again_after_its_return: OnReturn, DAMAGED, [0, 1, 2] => |which| {
+    a_medium_block_again_after_its_return: AtOnceIfChecked, DAMAGED, [0, 1, 2] => |which| {
         let heap = MallocState::new();
         let blocks = [(); 3].map(|()| take(&heap, of(40_000)));
         let _neighbour = take(&heap, of(40_000));
@@ -245,7 +254,7 @@ misuse! {
         give_misused(&heap, blocks[which], of(40_000));
         give_back(&heap);
     }
-    behind_a_medium_block: OnReturn, TAG, [1, 4, 8] => |bytes| {
+    behind_a_medium_block: AtOnceIfChecked, TAG, [1, 4, 8] => |bytes| {
         let heap = MallocState::new();
         let [block, neighbour] = [(); 2].map(|()| take(&heap, of(40_960)));
         assert_eq!(neighbour.addr().get() - block.addr().get(), 40_960 + 16);
@@ -253,7 +262,7 @@ misuse! {
         give_misused(&heap, block, of(40_960));
         give_back(&heap);
     }
-    in_front_of_a_medium_block: OnReturn, DAMAGED, [0, 1, 0x10, 0x80, 0xFF] => |byte| {
+    in_front_of_a_medium_block: AtOnceIfChecked, DAMAGED, [0, 1, 0x10, 0x80, 0xFF] => |byte| {
         let heap = MallocState::new();
         let [block, neighbour, _] = [(); 3].map(|()| take(&heap, of(40_960)));
         assert_eq!(neighbour.addr().get() - block.addr().get(), 40_960 + 16);
@@ -285,7 +294,7 @@ misuse! {
         // SAFETY: none: the block is free.
         unsafe { heap.free(misusing(block)) };
     }
-    inside_without_a_layout: OnReturn, DAMAGED, [100, 50_000, 2_000_000] => |size| {
+    inside_without_a_layout: AtOnceIfChecked, DAMAGED, [100, 50_000, 2_000_000] => |size| {
         let heap = MallocState::new();
         let block = heap.calloc(size, 1).expect("memory");
         // SAFETY: none: this is no block's start.
@@ -326,7 +335,7 @@ misuse! {
 #[test]
 fn a_source_that_panics() {
     for call in ["page_size", "map", "commit", "discard", "unmap", "grow", "advise_huge"] {
-        if std::env::var(CASE).is_ok_and(|case| case == format!("a_source_that_panics {call}")) {
+        if std::env::var(CASE).is_ok_and(|case| case == format!("misuse::a_source_that_panics {call}")) {
             let heap = MallocState::new_in(Panics(call));
             let large = take(&heap, of(8 << 20));
             // SAFETY: the block has this layout; it is not used after this.
@@ -338,7 +347,7 @@ fn a_source_that_panics() {
             std::process::exit(0);
         }
         if std::env::var_os(CASE).is_none() {
-            let (lines, _) = run_child("a_source_that_panics", call);
+            let (lines, _) = run_child("misuse::a_source_that_panics", call);
             assert!(lines.iter().any(|line| line.contains(&format!("no {call} today"))), "{call}: {lines:#?}");
             assert_eq!(lines.last().map(String::as_str), Some("mallocstate: a page source panicked"), "{call}");
         }

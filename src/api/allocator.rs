@@ -39,7 +39,7 @@ macro_rules! implement_allocator {
             unsafe fn grow(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
                 let $state = self;
                 // SAFETY: the caller keeps the trait's contract.
-                unsafe { $heap.resize_block(ptr, $heap.extent(old), new) }.ok_or(AllocError)
+                unsafe { $heap.resize_block(ptr, $heap.extent(ptr, old), new) }.ok_or(AllocError)
             }
 
             #[inline]
@@ -51,14 +51,14 @@ macro_rules! implement_allocator {
             ) -> Result<NonNull<[u8]>, AllocError> {
                 let $state = self;
                 // SAFETY: the caller keeps the trait's contract.
-                unsafe { $heap.grow_zeroed_block(ptr, $heap.extent(old), new) }.ok_or(AllocError)
+                unsafe { $heap.grow_zeroed_block(ptr, $heap.extent(ptr, old), new) }.ok_or(AllocError)
             }
 
             #[inline]
             unsafe fn shrink(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
                 let $state = self;
                 // SAFETY: the caller keeps the trait's contract.
-                unsafe { $heap.resize_block(ptr, $heap.extent(old), new) }.ok_or(AllocError)
+                unsafe { $heap.resize_block(ptr, $heap.extent(ptr, old), new) }.ok_or(AllocError)
             }
         }
     };

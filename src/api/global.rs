@@ -49,6 +49,6 @@ unsafe impl GlobalAlloc for GlobalMallocState {
         // SAFETY: the caller says that the new size, rounded up to the alignment, is at most `isize::MAX`.
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         // SAFETY: the caller keeps the trait's contract.
-        start(unsafe { self.resize_block(block, self.extent(layout), new) })
+        start(unsafe { self.resize_block(block, self.extent(block, layout), new) })
     }
 }

@@ -13,7 +13,7 @@ use crate::mapping;
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
 use crate::primitives::sanitizer;
-use crate::segment::{Geometry, SegmentKind, SegmentRef};
+use crate::segment::{Geometry, SegmentKind};
 use crate::slab::{BLOCK_ALIGN, class_of};
 
 /// Where a request by size alone is heading; `None` for sizes that no layout has. Zero bytes get a real block.
@@ -140,7 +140,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             // These stay what they are, as long as they are no larger than such a block may be.
             Route::Direct if size <= S::MEDIUM_MAX => Extent { route: Route::Direct, size },
             Route::Mapping => Extent { route: Route::Mapping, size },
-            _ => self.extent(layout),
+            _ => Extent::of::<S>(layout),
         };
         // SAFETY: as above; the extent has the block's route.
         size <= old.size || unsafe { self.resize_in_place(block, old, new, BLOCK_ALIGN, false) }.is_some()
@@ -153,11 +153,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// `block` is the start of a block of this heap, and in use.
     unsafe fn route_of(&self, block: NonNull<u8>) -> Route {
         let address = block.addr().get();
-        // SAFETY: the caller owns the block.
-        let segment = unsafe { SegmentRef::of_block(address, S::SEGMENT_SIZE) };
-        if !self.core().is_some_and(|core| segment.is_live(core.owner, segment.kind())) {
-            corruption("block is not of this heap", block.as_ptr());
-        }
+        let segment = self.core().and_then(|core| {
+            // SAFETY: the caller owns the block.
+            let segment = unsafe { self.context(core).supply.segment_of(address) }?;
+            segment.is_live(core.owner, segment.kind()).then_some(segment)
+        });
+        let Some(segment) = segment else { corruption("block is not of this heap", block.as_ptr()) };
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.check_in_use(block, segment.kind());
         match segment.kind() {
             // SAFETY: as above, and the segment is of the slab kind.
             SegmentKind::Slab => match unsafe { class_of::<S>(address) } {

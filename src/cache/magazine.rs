@@ -39,6 +39,9 @@ pub(crate) struct Magazines {
     previous: AtomicPtr<u8>,
 }
 
+/// Fresh blocks come out of line, a magazine at a time, shuffled.
+const SHUFFLED: bool = cfg!(feature = "hardened");
+
 /// A block that a cache has handed out.
 pub(crate) struct Popped {
     pub(crate) block: NonNull<u8>,
@@ -56,15 +59,45 @@ impl Magazines {
             self.room.store(self.room.load(Relaxed) + 1, Relaxed);
             return Some(Popped { block, bumped: false });
         }
-        let left = self.bump_left.load(Relaxed);
-        if left != 0 {
-            self.bump_left.store(left - size as u32, Relaxed);
-            let start = self.bump.get();
-            self.bump.set(start.wrapping_add(size));
-            // SAFETY: while something is left, `bump` points to it.
-            return Some(Popped { block: unsafe { NonNull::new_unchecked(start) }, bumped: true });
+        if SHUFFLED {
+            return None;
         }
-        None
+        self.cut(size).map(|block| Popped { block, bumped: true })
+    }
+
+    /// The next block of the bump range.
+    #[inline(always)]
+    fn cut(&self, size: usize) -> Option<NonNull<u8>> {
+        let left = self.bump_left.load(Relaxed);
+        if left == 0 {
+            return None;
+        }
+        self.bump_left.store(left - size as u32, Relaxed);
+        let start = self.bump.get();
+        self.bump.set(start.wrapping_add(size));
+        // SAFETY: while something is left, `bump` points to it.
+        Some(unsafe { NonNull::new_unchecked(start) })
+    }
+
+    /// The first block of a new bump range.
+    #[cfg(not(feature = "hardened"))]
+    fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
+        self.cut(size)
+    }
+
+    /// A block of the bump range; a magazine of others is loaded, in an order that cannot be foreseen.
+    #[cfg(feature = "hardened")]
+    fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
+        let mut magazine = Magazine::empty();
+        for _ in 0..self.capacity.load(Relaxed).max(1) {
+            let Some(block) = self.cut(size) else { break };
+            // SAFETY: what was cut is free, and in no list.
+            magazine.push(unsafe { Block::new(block) });
+        }
+        magazine = magazine.shuffled();
+        let block = magazine.pop()?;
+        self.load(magazine);
+        Some(block.into_raw())
     }
 
     /// Puts a block on the loaded magazine; hands it back where that is full.
@@ -134,6 +167,11 @@ impl Magazines {
         } else {
             let capacity = class.magazine_capacity(context.supply.account.limit());
             self.set_capacity(capacity);
+            if SHUFFLED {
+                if let Some(block) = self.cut_fresh(class.size()) {
+                    return Ok((block, false));
+                }
+            }
             // Not in the `match` itself: the lock would be held in its arms.
             let refill = root.lock().refill(context, class, capacity, self.bump_end())?;
             match refill {
@@ -149,8 +187,8 @@ impl Magazines {
                 Refill::Range(range) => {
                     self.bump.set(range.start.as_ptr());
                     self.bump_left.store(range.len as u32, Relaxed);
-                    let popped = self.pop(class.size()).ok_or(Refusal::Source)?;
-                    return Ok((popped.block, range.zeroed));
+                    let block = self.cut_fresh(class.size()).ok_or(Refusal::Source)?;
+                    return Ok((block, range.zeroed));
                 }
             }
         }
@@ -238,17 +276,18 @@ impl Magazines {
         self.bump_left.load(Relaxed) as usize
     }
 
-    /// The addresses of all cached blocks, for those who check them; the caller leases the cache.
+    /// The addresses of all cached blocks, for those who check them; the caller leases the cache. A null says that a list
+    /// is broken: it ends early, or a link was overwritten.
     pub(crate) fn for_each_cached(&self, mut visit: impl FnMut(usize)) {
         let lists =
             [(self.loaded.get(), self.loaded_len()), (self.previous.load(Relaxed), self.cached() - self.loaded_len())];
         for (mut block, len) in lists {
             for _ in 0..len {
                 visit(block.addr());
-                // Where the list ends early, the visitor was shown a null, of which no slab is.
                 let Some(cached) = NonNull::new(block) else { break };
                 // SAFETY: by the first invariant, the list has `len` blocks, all free.
-                block = unsafe { link::next(cached) };
+                let Some(next) = (unsafe { link::intact_next(cached) }) else { return visit(0) };
+                block = next;
             }
         }
     }

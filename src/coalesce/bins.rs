@@ -41,16 +41,19 @@ impl Bins {
         }
     }
 
-    /// Takes a free block out of its bin.
+    /// Takes a free block out of its bin. Aborts where its neighbours there know nothing of it: somebody wrote over a link.
     pub(super) fn remove(&mut self, block: Block) {
-        let (next, prev) = (block.next(), block.prev());
+        let (bin, next, prev) = (bin_of(block), block.next(), block.prev());
+        let before = prev.map_or(self.heads[bin.get()], Block::next);
+        if before != Some(block) || next.is_some_and(|next| next.prev() != Some(block)) {
+            block.overwritten();
+        }
         if let Some(next) = next {
             next.set_prev(prev);
         }
         if let Some(prev) = prev {
             return prev.set_next(next);
         }
-        let bin = bin_of(block);
         self.heads[bin.get()] = next;
         if next.is_none() {
             self.map.clear(bin);
@@ -70,7 +73,12 @@ impl Bins {
 
     /// The blocks of a bin.
     pub(super) fn members(&self, bin: BinIndex) -> impl Iterator<Item = Block> {
-        core::iter::successors(self.heads[bin.get()], |block| block.next())
+        let mut last: Option<Block> = None;
+        core::iter::from_fn(move || {
+            last = last.map_or(self.heads[bin.get()], Block::next);
+            last
+        })
+        .fuse()
     }
 
     /// Every free block.

@@ -8,31 +8,37 @@
 //!
 //! # Invariants
 //!
-//! - A block's own tag equals the mirror in its right neighbour.
+//! - A block's own tag equals the mirror in its right neighbour, but for what it says of a thread's cache.
 //! - An allocated block's own tag is written only on behalf of the block's owner, its mirror only on behalf of the left
-//!   neighbour; both under the root's lock. The owner may read the own tag without the lock.
+//!   neighbour; both under the root's lock. The owner may read the own tag without the lock, and say in it that a thread's
+//!   cache has the block.
 //! - The header of every block, and the links of a free one, are committed.
 
 #![expect(unsafe_code, reason = "reads and writes the words around blocks")]
 
 use core::mem::offset_of;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::boundary_tag::{BoundaryTag, GRANULE};
-use crate::primitives::sanitizer::{read, write};
+use crate::primitives::abort::corruption;
+use crate::primitives::address::is_aligned;
+use crate::primitives::sanitizer::{self, read, write};
+use crate::segment::LinkWord;
 
 /// The words in front of each payload.
 #[repr(C, align(16))]
 struct BlockHeader {
     mirror: BoundaryTag,
-    own: BoundaryTag,
+    /// A [`BoundaryTag`].
+    own: AtomicUsize,
 }
 
 /// The links that a free block carries where its payload was.
 #[repr(C)]
 struct BinLinks {
-    next: Option<Block>,
-    prev: Option<Block>,
+    next: LinkWord,
+    prev: LinkWord,
 }
 
 /// Bytes in front of each payload.
@@ -90,8 +96,38 @@ impl Block {
         Self(unsafe { self.0.byte_add(bytes) })
     }
 
+    /// The own tag: a neighbour's owner may read it while the block's own owner marks it.
+    fn own(&self) -> &AtomicUsize {
+        // SAFETY: every block has a header.
+        let word = unsafe { self.0.byte_add(offset_of!(BlockHeader, own)) };
+        // SAFETY: the segment is live and the header committed.
+        unsafe { word.cast().as_ref() }
+    }
+
     pub(super) fn tag(self) -> BoundaryTag {
-        self.word(offset_of!(BlockHeader, own))
+        let own = if sanitizer::ENABLED { self.word(offset_of!(BlockHeader, own)) } else { self.own().load(Relaxed) };
+        BoundaryTag::from_word(own)
+    }
+
+    fn set_own(self, tag: BoundaryTag) {
+        if sanitizer::ENABLED {
+            self.set_word(offset_of!(BlockHeader, own), tag.word());
+        } else {
+            self.own().store(tag.word(), Relaxed);
+        }
+    }
+
+    /// Says in the own tag whether a thread's cache has the block, on behalf of its owner; the answer is what it said before.
+    /// Under a memory tool it is the tool that knows.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(super) fn set_cached(self, cached: bool) -> bool {
+        if sanitizer::ENABLED {
+            return !cached;
+        }
+        let bit = BoundaryTag::NONE.cached().word();
+        let own = self.own();
+        let before = if cached { own.fetch_or(bit, Relaxed) } else { own.fetch_and(!bit, Relaxed) };
+        BoundaryTag::from_word(before).is_cached()
     }
 
     /// What the left neighbour's tag says.
@@ -101,7 +137,7 @@ impl Block {
 
     /// Sets the tag, and its mirror in the right neighbour.
     pub(super) fn set_tag(self, tag: BoundaryTag) {
-        self.set_word(offset_of!(BlockHeader, own), tag);
+        self.set_own(tag);
         if !tag.is_last() {
             // INVARIANT: the mirror follows the tag.
             self.behind(tag.len()).set_word(offset_of!(BlockHeader, mirror), tag);
@@ -115,7 +151,7 @@ impl Block {
 
     /// Makes the header that of no block: the block had been in use, and is now part of another or gone.
     pub(super) fn erase(self) {
-        self.set_word(offset_of!(BlockHeader, own), BoundaryTag::NONE);
+        self.set_own(BoundaryTag::NONE);
     }
 
     /// The block behind this one.
@@ -134,22 +170,53 @@ impl Block {
         Some(Self(unsafe { self.0.byte_sub(mirror.len()) }))
     }
 
-    /// The free block behind this one in its bin.
+    /// Where a word of a free block's links is.
+    fn link(self, offset: usize) -> NonNull<LinkWord> {
+        // SAFETY: every block is long enough for links behind its header.
+        unsafe { self.0.byte_add(BLOCK_HEADER + offset) }.cast()
+    }
+
+    fn linked(self, offset: usize) -> Option<Option<Self>> {
+        // SAFETY: a free block's payload belongs to the root.
+        let target = unsafe { LinkWord::target_at(self.link(offset)) };
+        let target = target.filter(|target| is_aligned(target.addr(), GRANULE))?;
+        Some(NonNull::new(target).map(|header| Self(header.cast())))
+    }
+
+    fn set_link(self, offset: usize, block: Option<Self>) {
+        let target = block.map_or(ptr::null_mut(), |block| block.0.as_ptr().cast());
+        // SAFETY: a free block's payload belongs to the root.
+        unsafe { LinkWord::set_at(self.link(offset), target) };
+    }
+
+    /// The block behind this one in its bin. Aborts where the link shows that it was overwritten.
     pub(super) fn next(self) -> Option<Self> {
-        self.word(BLOCK_HEADER + offset_of!(BinLinks, next))
+        self.linked(offset_of!(BinLinks, next)).unwrap_or_else(|| self.overwritten())
+    }
+
+    /// The block in front of this one in its bin. Aborts where the link shows that it was overwritten.
+    pub(super) fn prev(self) -> Option<Self> {
+        self.linked(offset_of!(BinLinks, prev)).unwrap_or_else(|| self.overwritten())
     }
 
     pub(super) fn set_next(self, next: Option<Self>) {
-        self.set_word(BLOCK_HEADER + offset_of!(BinLinks, next), next);
-    }
-
-    /// The free block in front of this one in its bin.
-    pub(super) fn prev(self) -> Option<Self> {
-        self.word(BLOCK_HEADER + offset_of!(BinLinks, prev))
+        self.set_link(offset_of!(BinLinks, next), next);
     }
 
     pub(super) fn set_prev(self, prev: Option<Self>) {
-        self.set_word(BLOCK_HEADER + offset_of!(BinLinks, prev), prev);
+        self.set_link(offset_of!(BinLinks, prev), prev);
+    }
+
+    /// Whether neither link of a free block shows that it was overwritten.
+    pub(super) fn has_intact_links(self) -> bool {
+        let links = [offset_of!(BinLinks, next), offset_of!(BinLinks, prev)];
+        links.into_iter().all(|offset| self.linked(offset).is_some())
+    }
+
+    /// Ends the process over the links of this free block.
+    #[cold]
+    pub(super) fn overwritten(self) -> ! {
+        corruption("free list link was overwritten", self.payload().as_ptr())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Boundary tags: one word that says how long a block is and what state it is in (Knuth 1968).
 //!
 //! ```text
-//! bit   63 … 4   3            2                    1      0
-//!       length   UNCOMMITTED  DISCARDED or DIRECT  LAST   FREE
+//! bit   63      62 … 4   3            2                    1      0
+//!       CACHED  length   UNCOMMITTED  DISCARDED or DIRECT  LAST   FREE
 //! ```
 //!
 //! # Invariants
@@ -10,6 +10,7 @@
 //! - The length is that of the whole block, header included: a multiple of [`GRANULE`]. No block has length 0; the word
 //!   0 stands for "no block".
 //! - The bits 2 and 3 speak of pages in a free block, and of the way back in an allocated one.
+//! - Only debug builds and the feature `hardened` have the uppermost bit, in no mirror.
 
 use core::fmt;
 
@@ -24,7 +25,9 @@ const DISCARDED: usize = 4;
 const UNCOMMITTED: usize = 8;
 /// Of an allocated block: it comes back to the root directly, past the magazines.
 const DIRECT: usize = 4;
-const FLAGS: usize = GRANULE - 1;
+/// Of an allocated block: a thread's cache has it, no user.
+const CACHED: usize = if cfg!(any(debug_assertions, feature = "hardened")) { 1 << (usize::BITS - 1) } else { 0 };
+const FLAGS: usize = (GRANULE - 1) | CACHED;
 
 /// What is known of the pages inside a free block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,9 +73,33 @@ impl BoundaryTag {
         Self(len | flags | if last { LAST } else { 0 })
     }
 
+    pub(super) const fn from_word(word: usize) -> Self {
+        Self(word)
+    }
+
+    pub(super) const fn word(self) -> usize {
+        self.0
+    }
+
     /// Bytes of the block, header included.
     pub(super) const fn len(self) -> usize {
         self.0 & !FLAGS
+    }
+
+    /// The same tag of a block that a thread's cache has.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(super) const fn cached(self) -> Self {
+        Self(self.0 | CACHED)
+    }
+
+    /// Whether a thread's cache has the block, as far as the build knows that.
+    pub(super) const fn is_cached(self) -> bool {
+        self.0 & CACHED != 0
+    }
+
+    /// The tag as the right neighbour mirrors it.
+    pub(super) const fn mirrored(self) -> Self {
+        Self(self.0 & !CACHED)
     }
 
     pub(super) const fn is_free(self) -> bool {
@@ -96,7 +123,7 @@ impl BoundaryTag {
 
     /// The same state, for a block of another length.
     pub(super) const fn resized(self, len: usize, last: bool) -> Self {
-        Self::new(len, last, self.0 & FLAGS & !LAST)
+        Self::new(len, last, self.0 & FLAGS & !(LAST | CACHED))
     }
 }
 
@@ -116,12 +143,19 @@ mod tests {
     #[test]
     fn a_tag_says_what_it_was_made_of() {
         let lengths = (32..8192).step_by(GRANULE).chain((5..31).map(|shift| 1 << shift));
-        for len in lengths.chain([(1 << 30) - GRANULE, isize::MAX as usize & !FLAGS]) {
+        for len in lengths.chain([(1 << 30) - GRANULE, (isize::MAX as usize / 2) & !FLAGS]) {
             for last in BOTH {
                 for first in BOTH {
                     let direct = BoundaryTag::allocated(len, last, first);
                     assert_eq!((direct.len(), direct.is_last(), direct.is_direct()), (len, last, first));
-                    assert!(!direct.is_free());
+                    assert!(!direct.is_free() && !direct.is_cached());
+                    assert_eq!(BoundaryTag::from_word(direct.word()), direct);
+                    #[cfg(any(debug_assertions, feature = "hardened"))]
+                    {
+                        let cached = direct.cached();
+                        assert!(cached.is_cached() && cached != direct && cached.mirrored() == direct);
+                        assert_eq!((cached.len(), cached.is_last(), cached.is_direct()), (len, last, first));
+                    }
                     let longer = direct.resized(len + GRANULE, !last);
                     assert_eq!((longer.len(), longer.is_last(), longer.is_direct()), (len + GRANULE, !last, first));
                     for second in BOTH {

@@ -15,5 +15,7 @@ mod segment;
 mod tests;
 mod validate;
 
+#[cfg(any(debug_assertions, feature = "hardened"))]
+pub(crate) use root::set_cached;
 pub(crate) use root::{CoalescingRoot, MediumBlock, MediumRequest, is_direct, payload_of};
 pub(crate) use segment::usage;

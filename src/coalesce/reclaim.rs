@@ -6,6 +6,8 @@ use super::bins::Bins;
 use super::block::{Block, SMALLEST_BLOCK};
 use super::boundary_tag::{BoundaryTag, FreePages};
 use super::root::CoalescingRoot;
+#[cfg(any(debug_assertions, feature = "hardened"))]
+use super::segment::Extent;
 use super::segment::{CoalescingSegment, OVERHEAD};
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
@@ -119,11 +121,33 @@ impl CoalescingRoot {
             }
             let block = match out {
                 0 => segment.first_block(),
-                _ => segment.write_whole_block(segment.used_pages()),
+                _ => {
+                    #[cfg(any(debug_assertions, feature = "hardened"))]
+                    erase_blocks(segment);
+                    segment.write_whole_block(segment.used_pages())
+                }
             };
             segment.poison();
             self.bins.insert(block);
         }
+    }
+}
+
+/// Makes the headers of a segment's blocks those of no blocks, so that none is taken for a block in use when its former user
+/// frees it.
+#[cfg(any(debug_assertions, feature = "hardened"))]
+fn erase_blocks(segment: CoalescingSegment) {
+    let Extent { first, end, .. } = segment.extent();
+    let mut offset = first;
+    while offset < end {
+        let block = segment.block_at(offset);
+        let len = block.tag().len();
+        block.erase();
+        if !(SMALLEST_BLOCK..=end - offset).contains(&len) {
+            // Somebody wrote over a tag: nobody can tell where the next one is.
+            break;
+        }
+        offset += len;
     }
 }
 

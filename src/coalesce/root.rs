@@ -315,6 +315,12 @@ impl CoalescingRoot {
         self.bins.insert(start);
     }
 
+    /// Checks that the payload is that of a block that users have of this root. Aborts where it is not.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(crate) fn check<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, ptr: NonNull<u8>) {
+        let _ = self.checked(supply, ptr);
+    }
+
     /// The block with this payload, after everything has been checked that neighbours and users may have damaged.
     pub(super) fn checked<S: PageSource, L: RawLock>(
         &self,
@@ -322,10 +328,13 @@ impl CoalescingRoot {
         ptr: NonNull<u8>,
     ) -> (CoalescingSegment, Block) {
         // SAFETY: the caller says that the block belongs to this root.
-        let segment = unsafe { SegmentRef::of_block(ptr.addr().get(), S::SEGMENT_SIZE) };
-        if !segment.is_live(supply.owner, SegmentKind::Coalescing) || segment.root() != self.index {
-            corruption("not a medium block of this heap", ptr.as_ptr());
-        }
+        let segment = unsafe { supply.segment_of(ptr.addr().get()) };
+        let is_ours = |segment: &SegmentRef| {
+            segment.is_live(supply.owner, SegmentKind::Coalescing) && segment.root() == self.index
+        };
+        let Some(segment) = segment.filter(is_ours) else {
+            corruption("not a medium block of this heap", ptr.as_ptr())
+        };
         let offset = ptr.addr().get() - segment.addr();
         // SAFETY: a live segment of this kind and root has its header.
         let segment = unsafe { CoalescingSegment::new(segment) };
@@ -377,4 +386,15 @@ pub(crate) unsafe fn payload_of(ptr: NonNull<u8>, segment_size: usize) -> usize 
 pub(crate) unsafe fn is_direct(ptr: NonNull<u8>, segment_size: usize) -> bool {
     // SAFETY: the caller keeps the contract.
     unsafe { owned(ptr, segment_size) }.tag().is_direct()
+}
+
+/// Says whether a thread's cache has the block; the answer is what was said before. Needs no lock.
+///
+/// # Safety
+///
+/// As for [`payload_of`].
+#[cfg(any(debug_assertions, feature = "hardened"))]
+pub(crate) unsafe fn set_cached(ptr: NonNull<u8>, segment_size: usize, cached: bool) -> bool {
+    // SAFETY: the caller keeps the contract.
+    unsafe { owned(ptr, segment_size) }.set_cached(cached)
 }

@@ -195,7 +195,7 @@ impl CoalescingSegment {
             return Err("not the start of a medium block");
         }
         let block = self.block_at(start);
-        let (tag, mirror) = (block.tag(), block.mirror());
+        let (tag, mirror) = (block.tag().mirrored(), block.mirror());
         if tag.is_free() || tag == BoundaryTag::NONE {
             return Err("a medium block that is free already, or not the start of one");
         }
@@ -212,6 +212,9 @@ impl CoalescingSegment {
         };
         if !mirror_holds || block.free_left().is_some_and(|left| left.tag() != mirror) {
             return Err("the boundary tag before a medium block was overwritten");
+        }
+        if block.tag().is_cached() {
+            return Err("block freed twice");
         }
         Ok(block)
     }

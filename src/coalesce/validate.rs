@@ -69,7 +69,8 @@ impl CoalescingRoot {
                 Corruption::unless(tag.is_free(), "an allocated block in a bin", block.addr())?;
                 let belongs = BinIndex::of(tag.len().wrapping_sub(BLOCK_HEADER)) == Some(bin);
                 Corruption::unless(belongs, "a free block in the bin of another length", block.addr())?;
-                Corruption::unless(block.prev() == prev, "the links of a bin", block.addr())?;
+                let linked = block.has_intact_links() && block.prev() == prev;
+                Corruption::unless(linked, "the links of a bin", block.addr())?;
                 tally.free_blocks += 1;
                 tally.free_bytes += tag.len();
                 prev = Some(block);
@@ -91,7 +92,7 @@ fn validate_segment(segment: CoalescingSegment) -> Result<Tally, Corruption> {
     while offset < end {
         let block = segment.block_at(offset);
         validate_block(block, mirror, end - offset)?;
-        mirror = block.tag();
+        mirror = block.tag().mirrored();
         offset += mirror.len();
         if mirror.is_free() {
             tally.free_blocks += 1;

@@ -116,8 +116,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[inline(always)]
     pub(crate) unsafe fn free_block(&self, ptr: NonNull<u8>, layout: Layout) {
         self.check_free(ptr, layout.size());
+        let route = route::<S>(layout);
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.check_layout(ptr, layout, route);
         // SAFETY: the caller keeps the contract of `free_by_route`; fitting layouts have the block's route.
-        unsafe { self.free_by_route(ptr, route::<S>(layout)) }
+        unsafe { self.free_by_route(ptr, route) }
     }
 
     /// Takes a block back by its route, which a memory tool has heard of.
@@ -127,10 +130,15 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The block is of this heap, in use, and came by this route; the caller gives it up.
     #[inline(always)]
     pub(crate) unsafe fn free_by_route(&self, ptr: NonNull<u8>, route: Route) {
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.mark_freed(ptr, route);
+        #[cfg(feature = "hardened")]
+        // SAFETY: the caller gives the block up, and it was checked just now.
+        unsafe {
+            self.fill_freed(whole_block(ptr), route)
+        };
         match route {
             Route::Small(class) => {
-                #[cfg(any(debug_assertions, feature = "hardened"))]
-                self.mark_freed(ptr, class);
                 self.poison_freed(ptr, class);
                 // SAFETY: the caller gives the block up; the pointer speaks for all of it.
                 let block = unsafe { Block::new(whole_block(ptr)) };

@@ -29,13 +29,19 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Some(block) => block,
             None => return self.allocate_medium_slow(class).map(|(block, _)| block),
         };
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.mark_medium_allocated(block);
         Some(NonNull::slice_from_raw_parts(block, class.size()))
     }
 
     pub(crate) fn allocate_medium_zeroed(&self, class: SizeClass) -> Option<ZeroFrom> {
         let cached = self.cache().and_then(ThreadCache::medium);
         match cached.and_then(|medium| medium.pop(medium_index::<S>(class), class.size())) {
-            Some(block) => Some((NonNull::slice_from_raw_parts(block, class.size()), usize::MAX)),
+            Some(block) => {
+                #[cfg(any(debug_assertions, feature = "hardened"))]
+                self.mark_medium_allocated(block);
+                Some((NonNull::slice_from_raw_parts(block, class.size()), usize::MAX))
+            }
             None => self.allocate_medium_slow(class),
         }
     }
@@ -52,6 +58,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             // A thread beyond the inline table comes here with blocks in its cache.
             let cached = self.with_cache(core, |cache| cache.and_then(ThreadCache::medium)?.pop(index, size));
             if let Some(ptr) = cached {
+                #[cfg(any(debug_assertions, feature = "hardened"))]
+                self.mark_medium_allocated(ptr);
                 return Ok(MediumBlock { ptr, payload: size, zero_from: usize::MAX });
             }
             let block = self.take_from_roots(core, MediumRequest::new(size, BLOCK_ALIGN, false)?, terms)?;
@@ -100,8 +108,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     #[inline(always)]
     pub(crate) fn free_medium(&self, block: NonNull<u8>, class: SizeClass) {
-        #[cfg(any(debug_assertions, feature = "hardened"))]
-        self.check_medium(block, class);
         self.poison_freed(block, class);
         let cached = self.cache().and_then(ThreadCache::medium);
         let (index, size) = (medium_index::<S>(class), class.size());
@@ -155,6 +161,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         class: Option<SizeClass>,
     ) {
         let (tier, root) = self.root_of(core, block);
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        if class.is_some() {
+            // SAFETY: the block is of this heap, and its owner has given it up.
+            unsafe { coalesce::set_cached(block, S::SEGMENT_SIZE, false) };
+        }
         core.returns.fetch_add(1, Relaxed);
         // What this reads where no block starts does not matter: the root aborts then.
         // SAFETY: the address is behind the header of a coalescing segment.
@@ -176,10 +187,13 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// The root that the block's segment names: a block's size says nothing of its root.
     pub(crate) fn root_of<'a>(&self, core: &'a Core<M>, block: NonNull<u8>) -> (&'a MediumTier<M>, &'a Medium<M>) {
         // SAFETY: what is freed or resized is the start of some block, by the contract of every such call.
-        let segment = unsafe { SegmentRef::of_block(block.addr().get(), S::SEGMENT_SIZE) };
-        if !is_aligned(block.addr().get(), BLOCK_ALIGN) || !segment.is_live(core.owner, SegmentKind::Coalescing) {
-            corruption("block is not a medium one of this heap", block.as_ptr());
-        }
+        let segment = unsafe { self.context(core).supply.segment_of(block.addr().get()) };
+        let is_medium = |segment: &SegmentRef| {
+            is_aligned(block.addr().get(), BLOCK_ALIGN) && segment.is_live(core.owner, SegmentKind::Coalescing)
+        };
+        let Some(segment) = segment.filter(is_medium) else {
+            corruption("block is not a medium one of this heap", block.as_ptr())
+        };
         let found = core.medium().and_then(|tier| Some((tier, tier.root(segment.root())?)));
         found.unwrap_or_else(|| corruption("block's segment names no root", block.as_ptr()))
     }

@@ -33,10 +33,15 @@ impl Extent {
 }
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
-    /// The extent of a block that the layout fits.
+    /// The extent of a block that is to be resized, and that the layout fits.
     #[inline]
-    pub(crate) fn extent(&self, layout: Layout) -> Extent {
-        Extent::of::<S>(layout)
+    pub(crate) fn extent(&self, ptr: NonNull<u8>, layout: Layout) -> Extent {
+        let extent = Extent::of::<S>(layout);
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.check_resized(ptr, layout, extent.route);
+        #[cfg(not(any(debug_assertions, feature = "hardened")))]
+        let _ = ptr;
+        extent
     }
 
     /// A block of the new layout with the contents of the old one.
@@ -177,6 +182,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             // SAFETY: the caller owns the block, and its segment names this root.
             unsafe { root.grow_in_place(&supply, block, payload) }.then_some(())?;
         } else {
+            #[cfg(feature = "hardened")]
+            // SAFETY: the caller owns the block, which has `before` bytes, and gives up the part beyond.
+            unsafe {
+                self.fill_behind(block, payload, before)
+            };
             // SAFETY: as above; nobody uses the part beyond.
             unsafe { root.shrink_in_place(&supply, block, payload) };
         }
@@ -215,7 +225,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub unsafe fn grow_in_place(&self, ptr: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
         let new = Layout::from_size_align(new_size, layout.align()).ok().filter(|new| new.size() >= layout.size())?;
         // SAFETY: the caller keeps the contract of `resize_in_place`.
-        unsafe { self.resize_in_place(ptr, Extent::of::<S>(layout), Extent::of::<S>(new), new.align(), false) }
+        unsafe { self.resize_in_place(ptr, self.extent(ptr, layout), Extent::of::<S>(new), new.align(), false) }
             .map(|(block, _)| block.len())
     }
 }

@@ -1,5 +1,6 @@
 //! Checks of a heap's structures against each other.
 
+use core::num::NonZero;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::cache::ThreadCache;
@@ -55,11 +56,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         for (class, _) in core.roots() {
             cache.small(class).for_each_cached(|block| {
                 if checked.is_ok() {
-                    checked = match locate(&context, block) {
-                        Ok((slab, _)) => {
+                    checked = match NonZero::new(block).map(|block| locate(&context, block.get())) {
+                        Some(Ok((slab, _))) => {
                             Corruption::unless(class_of_slab(slab) == class, "cached block is of another class", block)
                         }
-                        Err(what) => Err(Corruption::new(what, block)),
+                        Some(Err(what)) => Err(Corruption::new(what, block)),
+                        None => Err(Corruption::new("a magazine's list is broken", class.size())),
                     };
                 }
             });

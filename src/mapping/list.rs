@@ -17,7 +17,7 @@ use crate::primitives::abort::corruption;
 use crate::primitives::address::{align_up, checked_align_up, is_aligned};
 use crate::primitives::corruption::Corruption;
 use crate::primitives::list::List;
-use crate::segment::{Refusal, SegmentKind, SegmentRef, SegmentRequest, Supply};
+use crate::segment::{Refusal, SegmentKind, SegmentRequest, Supply};
 
 /// Most mappings that the cache keeps.
 const CACHE_ENTRIES: usize = 8;
@@ -151,6 +151,11 @@ impl MappingList {
     /// The block was allocated from this list, and nobody uses it any more.
     pub(crate) unsafe fn free<S: PageSource, L: RawLock>(&mut self, supply: &Supply<'_, S, L>, block: NonNull<u8>) {
         let mapping = Self::checked(supply, block);
+        #[cfg(feature = "hardened")]
+        if !is_never_cached(supply, mapping) {
+            // SAFETY: the caller gives the block up.
+            unsafe { crate::primitives::fill::freed(mapping.block(), mapping.len()) };
+        }
         self.retire(supply, mapping);
     }
 
@@ -163,8 +168,7 @@ impl MappingList {
         mapping.set_in_use(false);
         mapping.poison_beyond(0);
         self.add_cached(mapping);
-        let never_cached = supply.account.is_limited() || mapping.len() > CACHE_BYTES;
-        if never_cached && self.release(supply, mapping) == 0 {
+        if is_never_cached(supply, mapping) && self.release(supply, mapping) == 0 {
             return;
         }
         while self.cached_entries > CACHE_ENTRIES || self.cached_bytes > CACHE_BYTES {
@@ -225,10 +229,10 @@ impl MappingList {
     /// The mapping of a block in use, after all checks.
     pub(super) fn checked<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, block: NonNull<u8>) -> Mapping {
         // SAFETY: the caller says that the block belongs to this list.
-        let segment = unsafe { SegmentRef::of_block(block.addr().get(), S::SEGMENT_SIZE) };
-        if !segment.is_live(supply.owner, SegmentKind::Mapping) {
-            corruption("not a large block of this heap", block.as_ptr());
-        }
+        let segment = unsafe { supply.segment_of(block.addr().get()) };
+        let Some(segment) = segment.filter(|segment| segment.is_live(supply.owner, SegmentKind::Mapping)) else {
+            corruption("not a large block of this heap", block.as_ptr())
+        };
         // SAFETY: a live segment of this kind has its header.
         let mapping = unsafe { Mapping::new(segment) };
         if mapping.block().addr() != block.addr() {
@@ -240,6 +244,12 @@ impl MappingList {
         mapping
     }
 
+    /// Checks that the block is one that users have of this list; the answer is its length. Aborts where it is not.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(crate) fn check<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, block: NonNull<u8>) -> usize {
+        Self::checked(supply, block).len()
+    }
+
     /// Checks everything that the list knows.
     pub(crate) fn validate<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) -> Result<(), Corruption> {
         let live = validate_all(supply, &self.live, true)?;
@@ -247,6 +257,11 @@ impl MappingList {
         let cached = validate_all(supply, &self.cached, false)?;
         Corruption::unless(cached == (self.cached_entries, self.cached_bytes), "the sums of cached mappings", 0)
     }
+}
+
+/// Whether a mapping goes back to the source when it is freed.
+fn is_never_cached<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, mapping: Mapping) -> bool {
+    supply.account.is_limited() || mapping.len() > CACHE_BYTES
 }
 
 fn mappings<S: PageSource>(list: &List<MappingHeader>) -> impl Iterator<Item = Mapping> {

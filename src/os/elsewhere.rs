@@ -29,6 +29,16 @@ pub(super) unsafe fn unmap(_ptr: NonNull<u8>, _len: usize) -> Result<(), PageErr
     Err(PageError)
 }
 
+#[cfg(feature = "hardened")]
+pub(super) fn guard_len() -> usize {
+    page_size()
+}
+
+#[cfg(feature = "hardened")]
+pub(super) unsafe fn forbid(_ptr: NonNull<u8>, _len: usize) -> Result<(), PageError> {
+    Err(PageError)
+}
+
 pub(super) unsafe fn grow(
     _ptr: NonNull<u8>,
     _len: usize,

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU8};
 
-use super::native::map;
+use super::ranges::map;
 use super::source::{Growth, HugeAdvice, PageError};
 
 /// Makes a range longer. What is added reads as zero.
@@ -168,7 +168,8 @@ pub(super) unsafe fn advise_huge(ptr: NonNull<u8>, len: usize, advice: HugeAdvic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::native::unmap;
+    use crate::os::native;
+    use crate::os::ranges::unmap;
 
     #[test]
     fn the_word_in_brackets_is_the_setting() {
@@ -182,12 +183,12 @@ mod tests {
     fn neighbours_merge_into_few_maps() {
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
         let (len, before) = (4 << 20, maps());
-        let ranges = [(); 500].map(|()| map(len, len, 0).unwrap());
+        let ranges = [(); 500].map(|()| native::map(len, len, 0).unwrap());
         // Other tests map at the same time, but not much.
         assert!(maps() < before + 100);
         for range in ranges {
             // SAFETY: mapped above, and not used again.
-            unsafe { unmap(range, len).unwrap() };
+            unsafe { native::unmap(range, len).unwrap() };
         }
     }
 

@@ -32,6 +32,14 @@ pub(crate) mod native;
 #[path = "elsewhere.rs"]
 pub(crate) mod native;
 
+#[cfg(all(feature = "std", feature = "hardened"))]
+mod guard;
+/// Ranges of the system's pages as [`SystemPages`] and its cache know them.
+#[cfg(all(feature = "std", feature = "hardened"))]
+use guard as ranges;
+#[cfg(all(feature = "std", not(feature = "hardened")))]
+use native as ranges;
+
 pub use region::RegionPages;
 pub use source::{
     DEFAULT_SEGMENT_SIZE, Discarded, Growth, HugeAdvice, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MapRequest, PageError,

@@ -23,6 +23,7 @@ use super::lock::Locked;
 #[cfg(unix)]
 use super::lock::RawLock;
 use super::native;
+use super::ranges;
 use super::raw_locks::SystemLock;
 use super::source::{DEFAULT_SEGMENT_SIZE, HugeAdvice, PageError};
 use crate::primitives::sanitizer;
@@ -161,7 +162,7 @@ const SYSTEM: Calls = Calls {
     unmap: |spare| {
         sanitizer::surrender(spare.ptr, DEFAULT_SEGMENT_SIZE);
         // SAFETY: a spare owns its range; the callers drop the spare on success.
-        unsafe { native::unmap(spare.ptr, DEFAULT_SEGMENT_SIZE) }.is_ok()
+        unsafe { ranges::unmap(spare.ptr, DEFAULT_SEGMENT_SIZE) }.is_ok()
     },
 };
 

@@ -109,6 +109,9 @@ impl core::error::Error for PageError {}
 ///
 /// All lengths and addresses are in bytes and cover whole OS pages of [`page_size`](Self::page_size).
 ///
+/// What stands around a range is the source's own affair: the guards of the feature `hardened` are those of `SystemPages`, and
+/// memory of another source has none unless the source sets them up outside the ranges that it hands out.
+///
 /// # Guarantees
 ///
 /// What an implementation may rely on:

@@ -7,6 +7,8 @@ use core::ptr::NonNull;
 #[cfg(feature = "std")]
 use super::native;
 #[cfg(feature = "std")]
+use super::ranges;
+#[cfg(feature = "std")]
 use super::segment_cache::{self, Spare};
 use super::source::{Discarded, MapRequest, PageError, PageSource, Pages, Release};
 #[cfg(feature = "std")]
@@ -18,6 +20,9 @@ use crate::primitives::address::{checked_align_up, is_aligned};
 ///
 /// All values of the type are the same source. It keeps recently released segments for the whole process, so that a
 /// heap made soon after makes no system call and finds warm memory; what a heap left in them passes to the next one.
+///
+/// With the feature `hardened` a page that cannot be touched (64 KiB on Windows) stands in front of each range and behind it,
+/// beside the range's own length, and ranges do not grow in place.
 ///
 /// ```
 /// use mallocstate::os::SystemPages;
@@ -96,9 +101,9 @@ fn cached(request: &MapRequest) -> Option<Pages> {
 fn fresh(request: &MapRequest, len: usize) -> Result<Pages, PageError> {
     let refused = |_| match segment_cache::trim() {
         0 => Err(PageError),
-        _ => native::map(len, request.align, request.offset),
+        _ => ranges::map(len, request.align, request.offset),
     };
-    let ptr = native::map(len, request.align, request.offset).or_else(refused)?;
+    let ptr = ranges::map(len, request.align, request.offset).or_else(refused)?;
     let unadvised = native::unadvised();
     let huge = unadvised.unwrap_or(request.huge);
     Ok(Pages { ptr, len, zero_from: 0, needs_commit: native::NEEDS_COMMIT, huge })
@@ -141,7 +146,7 @@ unsafe impl PageSource for SystemPages {
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
         if !release.keep || !is_segment(ptr, len) {
             // SAFETY: the caller gives the range up.
-            return unsafe { native::unmap(ptr, len) };
+            return unsafe { ranges::unmap(ptr, len) };
         }
         let Release { zero_from, huge, .. } = release;
         segment_cache::release(Spare { ptr, dirty: zero_from, zero_from }, huge)
@@ -149,7 +154,7 @@ unsafe impl PageSource for SystemPages {
 
     unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {
         // SAFETY: the caller keeps the contract.
-        let grown = unsafe { native::grow(ptr, len, new_len, growth) }?;
+        let grown = unsafe { ranges::grow(ptr, len, new_len, growth) }?;
         let huge = native::unadvised().unwrap_or_default();
         Ok(Pages { ptr: grown, len: new_len, zero_from: len, needs_commit: native::NEEDS_COMMIT, huge })
     }

@@ -129,6 +129,24 @@ pub(super) unsafe fn unmap(ptr: NonNull<u8>, len: usize) -> Result<(), PageError
     if refused == 0 { Ok(()) } else { Err(PageError) }
 }
 
+/// Bytes of a guard.
+#[cfg(feature = "hardened")]
+pub(super) fn guard_len() -> usize {
+    page_size()
+}
+
+/// Makes memory one that nobody can touch.
+///
+/// # Safety
+///
+/// The range lies within one that `map` returned, and nobody uses it.
+#[cfg(feature = "hardened")]
+pub(super) unsafe fn forbid(ptr: NonNull<u8>, len: usize) -> Result<(), PageError> {
+    // SAFETY: the caller says that nobody uses the range.
+    let refused = unsafe { libc::mprotect(ptr.as_ptr().cast(), len, libc::PROT_NONE) };
+    if refused == 0 { Ok(()) } else { Err(PageError) }
+}
+
 /// Makes the three functions run around every fork: `prepare` before it, in the thread that forks; `parent` and `child`
 /// after it. False where the system refuses. May allocate with the C library's own `malloc`.
 pub(crate) fn at_fork(prepare: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> bool {

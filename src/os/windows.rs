@@ -98,6 +98,22 @@ pub(super) unsafe fn unmap(ptr: NonNull<u8>, _len: usize) -> Result<(), PageErro
     if done == 0 { Err(PageError) } else { Ok(()) }
 }
 
+/// Bytes of a guard: reservations start at multiples of it, and so do ranges.
+#[cfg(feature = "hardened")]
+pub(super) fn guard_len() -> usize {
+    GRANULARITY
+}
+
+/// Leaves memory one that nobody can touch: it is reserved, and never committed.
+///
+/// # Safety
+///
+/// None: nothing is done.
+#[cfg(feature = "hardened")]
+pub(super) unsafe fn forbid(_ptr: NonNull<u8>, _len: usize) -> Result<(), PageError> {
+    Ok(())
+}
+
 /// A reservation cannot grow.
 ///
 /// # Safety

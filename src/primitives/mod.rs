@@ -3,11 +3,15 @@
 pub(crate) mod abort;
 pub(crate) mod address;
 pub(crate) mod corruption;
+#[cfg(feature = "hardened")]
+pub(crate) mod fill;
 pub(crate) mod list;
 pub(crate) mod published;
 pub(crate) mod sanitizer;
-pub(crate) mod sync;
 
 #[cfg(test)]
 #[path = "../../tests/support/scale.rs"]
 pub(crate) mod scale;
+#[cfg(feature = "hardened")]
+pub(crate) mod secret;
+pub(crate) mod sync;

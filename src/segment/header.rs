@@ -156,7 +156,7 @@ impl SegmentRef {
     /// `block` is the start of a block in a live segment of a source with this segment size.
     #[inline(always)]
     pub(crate) unsafe fn of_block(block: usize, segment_size: usize) -> Self {
-        let base = align_down(block - 1, segment_size);
+        let base = base_of_block(block, segment_size);
         // SAFETY: by the first invariant there is a header at `base`, which is not null.
         Self(unsafe { NonNull::new_unchecked(at_address(base)) })
     }
@@ -270,6 +270,12 @@ impl SegmentRef {
         }
         before
     }
+}
+
+/// Where the segment of a block start begins.
+#[inline(always)]
+pub(super) fn base_of_block(block: usize, segment_size: usize) -> usize {
+    align_down(block.wrapping_sub(1), segment_size)
 }
 
 /// The one place where an address becomes a pointer again: its provenance was exposed when the segment was mapped.

@@ -16,6 +16,8 @@ use core::ptr::NonNull;
 use crate::os::lock::{Guard, Locked, RawLock};
 use crate::primitives::list::List;
 use crate::segment::header::{SegmentHeader, SegmentKind, SegmentRef};
+#[cfg(any(debug_assertions, feature = "hardened"))]
+use crate::segment::known;
 
 /// One segment as iteration shows it: a copy, true at the moment it was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +121,8 @@ impl RecordList {
     pub(super) fn register(&mut self, segment: SegmentRef) {
         // SAFETY: a segment is registered once, and lives until it is released.
         unsafe { self.list.push_back(segment.as_header()) };
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        known::enter(segment.addr());
     }
 
     /// Takes a segment out while `change` runs; it comes back, in its place, as what `change` returns.
@@ -196,6 +200,31 @@ impl<L: RawLock> Records<L> {
     /// Takes out any segment: for teardown.
     pub(crate) fn pop(&mut self) -> Option<SegmentRef> {
         self.list.get_mut().pop()
+    }
+
+    /// Whether one of the segments starts at `base`.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    #[cold]
+    fn have(&self, base: usize) -> bool {
+        let list = self.lock();
+        let mut next = list.list.first();
+        while let Some(header) = next.filter(|header| header.addr().get() != base) {
+            // SAFETY: the header is in the list.
+            next = unsafe { List::after(header) };
+        }
+        if next.is_some() {
+            // Under the lock: nobody gives the segment back meanwhile.
+            known::enter(base);
+        }
+        next.is_some()
+    }
+
+    /// Whether a live segment starts at `base`: one of this heap, or of another one.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    #[inline]
+    pub(super) fn know(&self, base: usize) -> bool {
+        // A place that nothing was entered in says 0.
+        base != 0 && (known::has(base) || self.have(base))
     }
 
     /// Whether the address lies in a segment; walks the records.

@@ -11,7 +11,11 @@ use crate::primitives::abort::no_unwind;
 use crate::primitives::address::{align_down, align_up};
 use crate::primitives::sanitizer;
 use crate::segment::account::{Account, Refusal};
+#[cfg(any(debug_assertions, feature = "hardened"))]
+use crate::segment::header::base_of_block;
 use crate::segment::header::{HEADER_BYTES, NewSegment, OwnerId, SegmentKind, SegmentRef};
+#[cfg(any(debug_assertions, feature = "hardened"))]
+use crate::segment::known;
 use crate::segment::policy::ReleasePolicy;
 use crate::segment::records::Records;
 
@@ -111,6 +115,24 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     /// Takes back the charge of bytes that are no longer in use.
     pub(crate) fn uncharge(&self, bytes: usize) {
         self.account.uncharge::<L>(bytes);
+    }
+
+    /// The segment that a block start belongs to, to be asked whose it is: of this heap, or of another one.
+    ///
+    /// Debug builds and the feature `hardened` take any address, and answer `None` where no segment of this heap or of
+    /// another one is there.
+    ///
+    /// # Safety
+    ///
+    /// In other builds, `block` is the start of some block.
+    #[inline(always)]
+    pub(crate) unsafe fn segment_of(&self, block: usize) -> Option<SegmentRef> {
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        if !self.records.know(base_of_block(block, S::SEGMENT_SIZE)) {
+            return None;
+        }
+        // SAFETY: the caller has a block start, or the records say that a segment is there.
+        Some(unsafe { SegmentRef::of_block(block, S::SEGMENT_SIZE) })
     }
 
     fn advice(&self, request: &SegmentRequest) -> HugeAdvice {
@@ -238,6 +260,8 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
             unsafe { body.write_bytes(0, touched - HEADER_BYTES) };
         }
         segment.set_live(false);
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        known::take_out(segment.addr());
         let release = Release { zero_from: touched, huge: segment.huge(), keep: self.reclaimed.is_none() };
         // SAFETY: a segment is a whole range of the source; the caller gives it up.
         if no_unwind(|| unsafe { self.source.unmap(base, len, release) }).is_err() {
@@ -312,6 +336,8 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         let (base, len) = (segment.base(), segment.len());
         let mut grown = None;
         self.records.lock().replace(segment, || {
+            #[cfg(any(debug_assertions, feature = "hardened"))]
+            known::take_out(segment.addr());
             // SAFETY: a segment is a whole range of the source.
             let pages = no_unwind(|| unsafe { self.source.grow(base, len, new_len, growth) }).ok();
             let Some(pages) = pages else { return Some(segment) };

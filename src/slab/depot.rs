@@ -10,6 +10,9 @@
 
 use core::ptr::{self, NonNull};
 
+#[cfg(feature = "hardened")]
+use {crate::primitives::secret, crate::slab::size_class::LARGEST_MAGAZINE};
+
 use crate::slab::link;
 
 /// A free block that nobody else knows of: whoever has it must put it somewhere.
@@ -63,6 +66,15 @@ impl Magazine {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The same blocks, at most a full magazine, in an order that cannot be foreseen.
+    #[cfg(feature = "hardened")]
+    pub(crate) fn shuffled(mut self) -> Self {
+        let mut blocks: [Option<Block>; LARGEST_MAGAZINE] = core::array::from_fn(|_| self.pop());
+        secret::shuffle(&mut blocks);
+        blocks.into_iter().flatten().for_each(|block| self.push(block));
+        self
     }
 
     #[inline(always)]
@@ -135,15 +147,21 @@ impl Depot {
 mod tests {
     use super::*;
 
-    fn blocks<const N: usize>(memory: &mut [[usize; 2]; N]) -> impl Iterator<Item = Block> {
+    #[derive(Clone, Copy)]
+    #[repr(align(16))]
+    struct Room {
+        _words: [usize; 2],
+    }
+
+    fn blocks<const N: usize>(memory: &mut [Room; N]) -> impl Iterator<Item = Block> {
         // SAFETY: each element is room for a free block of its own.
-        memory.iter_mut().map(|words| unsafe { Block::new(NonNull::from(words).cast()) })
+        memory.iter_mut().map(|room| unsafe { Block::new(NonNull::from(room).cast()) })
     }
 
     #[test]
     fn a_magazine_is_last_in_first_out() {
-        let mut memory = [[0_usize; 2]; 3];
-        let addresses: std::vec::Vec<usize> = memory.iter().map(|words| ptr::from_ref(words).addr()).collect();
+        let mut memory = [Room { _words: [0; 2] }; 3];
+        let addresses: std::vec::Vec<usize> = memory.iter().map(|room| ptr::from_ref(room).addr()).collect();
         let mut magazine = Magazine::empty();
         blocks(&mut memory).for_each(|block| magazine.push(block));
         assert_eq!(magazine.len(), 3);
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_depot_keeps_full_magazines_of_one_length() {
-        let mut memory = [[0_usize; 2]; 7];
+        let mut memory = [Room { _words: [0; 2] }; 7];
         let mut all = blocks(&mut memory);
         let mut of = |len: usize| {
             let mut magazine = Magazine::empty();

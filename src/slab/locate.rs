@@ -85,6 +85,6 @@ pub(super) fn slab_before<S: PageSource, L: RawLock>(context: &SlabContext<'_, S
 /// `block` is an address within a segment's worth behind readable memory: the start of some block.
 unsafe fn segment_of<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, block: usize) -> Option<SlabSegment> {
     // SAFETY: the caller says that there is a header.
-    let segment = unsafe { SegmentRef::of_block(block, S::SEGMENT_SIZE) };
+    let segment = unsafe { supply.segment_of(block) }?;
     segment.is_live(supply.owner, SegmentKind::Slab).then(|| SlabSegment::of(segment))
 }

@@ -19,3 +19,5 @@ pub(crate) use pool::SlabPool;
 pub(crate) use root::{Refill, SlabContext, SlabRoot, validate_segment};
 pub(crate) use segment::{SlabSegment, usage};
 pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, SMALL_CLASSES, SizeClass, TABLE_MAX};
+#[cfg(any(debug_assertions, feature = "hardened"))]
+pub(crate) use slab::Slab;

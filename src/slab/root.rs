@@ -96,6 +96,8 @@ impl SlabRoot {
             return Ok(Refill::Magazine(magazine));
         }
         let gathered = self.gather(context, capacity.max(1));
+        #[cfg(feature = "hardened")]
+        let gathered = gathered.shuffled();
         if gathered.len() > 0 {
             return Ok(Refill::Magazine(gathered));
         }

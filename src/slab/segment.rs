@@ -344,6 +344,14 @@ impl SlabSegment {
         let before = if allocated { word.fetch_or(bit, Relaxed) } else { word.fetch_and(!bit, Relaxed) };
         (before & bit != 0) != allocated
     }
+
+    /// The allocated-bit of a block.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(crate) fn is_allocated(self, slab: NonNull<Slab>, index: usize) -> bool {
+        // SAFETY: the descriptor lives as long as the segment.
+        let unit = unsafe { slab.as_ref() }.start() / UNIT;
+        self.allocated_words(unit)[index / 32].load(Relaxed) >> (index % 32) & 1 == 1
+    }
 }
 
 /// What of a slab segment is put to use; needs no lock but the records'.

@@ -83,6 +83,9 @@ static RECIPROCALS: [u64; CLASSES] = {
 };
 
 /// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most.
+/// Blocks in a magazine, at most.
+pub(crate) const LARGEST_MAGAZINE: usize = 64;
+
 static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
     const MAGAZINE_BYTES: usize = 16 << 10;
     let mut capacities = [0; CLASSES];
@@ -90,7 +93,7 @@ static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
     while class < CLASSES {
         capacities[class] = match MAGAZINE_BYTES / size_by_arithmetic(class) {
             ..2 => 2,
-            64.. => 64,
+            LARGEST_MAGAZINE.. => LARGEST_MAGAZINE as u8,
             blocks => blocks as u8,
         };
         class += 1;

@@ -1,6 +1,6 @@
 //! Child processes that misuse a heap, and how they must end.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Says which test the child is to run the misuse of, and with which value.
 pub(crate) const CASE: &str = "MALLOCSTATE_MISUSE";
@@ -8,8 +8,8 @@ pub(crate) const CASE: &str = "MALLOCSTATE_MISUSE";
 /// What the child prints before blocks return.
 pub(crate) const RETURNING: &str = "returning";
 
-/// This build has an allocated-bit for each small block.
-const ALLOCATED_BITS: bool = cfg!(any(debug_assertions, feature = "hardened"));
+/// This build checks each block that is freed or resized at once.
+pub(crate) const CHECKED: bool = cfg!(any(debug_assertions, feature = "hardened"));
 
 /// When a misuse is noticed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,6 @@ pub(crate) enum When {
     AtOnce,
     /// By the call itself in debug builds and with the feature `hardened`, on return in others.
     AtOnceIfChecked,
-    /// When the block goes back to its slab or root.
-    OnReturn,
 }
 
 /// In the child runs the misuse; else runs a child for each value, and reads how it ended: the line must have one of
@@ -39,19 +37,25 @@ pub(crate) fn caught<T: Copy + ToString>(name: &str, when: When, texts: &[&str],
         assert!(texts.iter().any(|expected| text.contains(expected)), "{case}: {line}");
         let address = usize::from_str_radix(address, 16).unwrap_or_else(|_| panic!("{case}: no address: {line}"));
         assert!(printed.contains(&format!("misused {address:#x}\n")), "{case}: {line}, but {printed}");
-        let at_once = when == When::AtOnce || (when == When::AtOnceIfChecked && ALLOCATED_BITS);
+        let at_once = when == When::AtOnce || (when == When::AtOnceIfChecked && CHECKED);
         assert!(!at_once || !printed.contains(RETURNING), "{case}: noticed only when blocks returned: {line}");
     }
 }
 
-/// The lines that a child wrote to standard error before it aborted, and what it printed.
-pub(crate) fn run_child(name: &str, value: &str) -> (Vec<String>, String) {
-    let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
+/// How a child ended that runs this test with a value. The name starts with that of this program.
+pub(crate) fn output_of_child(name: &str, value: &str) -> Output {
+    let test = name.split_once("::").map_or(name, |(_, test)| test);
+    let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     let mut child = Command::new(std::env::current_exe().expect("this program's path"));
     child.args(arguments).env(CASE, format!("{name} {value}")).env_remove("RUST_BACKTRACE");
     // AddressSanitizer would be first: what is tested here are the heap's own checks.
     child.env("ASAN_OPTIONS", "allow_user_poisoning=0:detect_leaks=0");
-    let output = child.output().expect("this program runs");
+    child.output().expect("this program runs")
+}
+
+/// The lines that a child wrote to standard error before it aborted, and what it printed.
+pub(crate) fn run_child(name: &str, value: &str) -> (Vec<String>, String) {
+    let output = output_of_child(name, value);
     let errors = String::from_utf8(output.stderr).expect("UTF-8");
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!output.status.success(), "{name} {value}: passed silently; printed {printed}");

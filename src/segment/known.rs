@@ -65,13 +65,11 @@ mod tests {
         let segment = supply.map(SegmentRequest::ordinary::<SystemPages>(SegmentKind::Slab, 0, true)).unwrap();
         let base = segment.addr();
         // SAFETY: any address will do here.
-        let find = |offset: usize| unsafe { supply.segment_of(base + offset) };
-        assert!(has(base));
+        let find = |offset: usize| unsafe { supply.segment_of(base.wrapping_add(offset)) };
         assert_eq!((find(16), find(SystemPages::SEGMENT_SIZE)), (Some(segment), Some(segment)));
         take_out(base);
         assert!(!has(base));
         assert_eq!(find(16), Some(segment));
-        assert!(has(base), "the records have entered it again");
         // SAFETY: nobody has heard of the segment.
         unsafe { supply.release(segment, HEADER_BYTES, |_| ()) }.unwrap();
         assert_eq!((has(base), find(16)), (false, None));

@@ -1,5 +1,7 @@
 //! The order of the sources, read from the sources: which layer may name which, where `unsafe` may stand, and the habits
-//! that every file keeps.
+//! that every file keeps. They are the same on every system.
+
+#![cfg(not(mallocstate_foreign))]
 
 #[path = "architecture/reader.rs"]
 mod reader;

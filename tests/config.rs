@@ -14,6 +14,7 @@ use mallocstate::os::{
 };
 use mallocstate::{
     CoalescingAllocator, ConfigError, MAX_NAME, MIN_LIMIT, MallocState, RegionPages, ReleasePolicy, SlabAllocator,
+    SystemPages,
 };
 
 /// Checks all that an error says.
@@ -173,15 +174,16 @@ fn segments_of_no_good_size() {
 
 #[test]
 fn blocks_too_large_for_slabs() {
+    const MOST: usize = SystemPages::SEGMENT_SIZE / 128;
     for (size, align, padded) in
-        [(32_769, 1, 32_769), (1 << 20, 8, 1 << 20), (1, 65_536, 65_536), (32_760, 16_384, 32_768)]
+        [(MOST + 1, 1, MOST + 1), (1 << 20, 8, 1 << 20), (1, 2 * MOST, 2 * MOST), (MOST - 8, MOST / 2, MOST)]
     {
         let layout = Layout::from_size_align(size, align).expect("a layout");
         let outcome = SlabAllocator::new(layout);
-        if padded <= 32_768 {
-            assert_eq!(outcome.expect("a small block").block_size(), 32_768);
+        if padded <= MOST {
+            assert_eq!(outcome.expect("a small block").block_size(), MOST);
         } else {
-            assert_says(&refused(outcome), "block", padded, "at most 32768");
+            assert_says(&refused(outcome), "block", padded, &format!("at most {MOST}"));
         }
     }
     let region = || RegionPages::new(Box::leak(Box::new_uninit_slice(4096)));

@@ -24,13 +24,12 @@ mod zero_size;
 #[path = "contract/zeroed.rs"]
 mod zeroed;
 
-use std::mem::MaybeUninit;
-
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::testing::TestPages;
 use mallocstate::{LocalSharedMallocState, MallocState, Mode, PageSource, RegionPages, SharedMallocState, SystemPages};
 
 use crate::support::classes::Geometry;
+use crate::support::where_global;
 
 /// Runs a check on a new heap of every mode and on both handles, over the system's pages.
 fn in_every_mode(check: impl Fn(&dyn Allocator)) {
@@ -42,7 +41,7 @@ fn in_every_mode(check: impl Fn(&dyn Allocator)) {
     }
     settle(MallocState::new(), &check);
     settle(MallocState::local(), &check);
-    settle(MallocState::global(), &check);
+    where_global! { settle(MallocState::global(), &check); }
     settle(MallocState::new_in(TestPages::new().dirty().demanding_commits()), &check);
     check(&SharedMallocState::new(MallocState::new()));
     check(&LocalSharedMallocState::new(MallocState::local()));
@@ -55,5 +54,5 @@ fn geometry() -> Geometry {
 
 /// A region with segments of 256 KiB, which stays for good.
 fn region(len: usize) -> RegionPages {
-    RegionPages::new(vec![MaybeUninit::uninit(); len].leak())
+    RegionPages::new(Box::leak(Box::new_uninit_slice(len)))
 }

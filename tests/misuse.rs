@@ -10,17 +10,23 @@
 mod child;
 #[path = "misuse/panics.rs"]
 mod panics;
+#[path = "support/runner.rs"]
+mod runner;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::{HugeAdvice, MapRequest, PageSource, Release};
-use mallocstate::{CoalescingAllocator, MallocState, Mode, RegionPages, SlabAllocator};
+use mallocstate::{CoalescingAllocator, MallocState, Mode, RegionPages, SlabAllocator, SystemPages};
 
 use child::When::{AtOnce, AtOnceIfChecked};
 use child::{CASE, RETURNING, caught, run_child};
 use panics::Panics;
+
+/// The largest small and medium blocks.
+const SMALL_MAX: usize = SystemPages::SEGMENT_SIZE / 128;
+const MEDIUM_MAX: usize = SystemPages::SEGMENT_SIZE / 4;
 
 /// Declares tests, each with the misuse that is to be caught.
 macro_rules! misuse {
@@ -110,6 +116,7 @@ misuse! {
     the_head_of_a_magazine_local: AtOnce, TWICE, [1, 64, 128] => |before| {
         free_the_head(&MallocState::local(), before, of(32));
     }
+    /// Linux stands for all targets with this mode.
     #[cfg(target_os = "linux")]
     the_head_of_a_magazine_global: AtOnce, TWICE, [1, 64, 128] => |before| {
         free_the_head(&MallocState::global(), before, of(32));
@@ -123,7 +130,7 @@ misuse! {
     the_head_of_a_medium_magazine: AtOnce, TWICE, [1, 2, 3, 4, 5, 8] => |before| {
         free_the_head(&MallocState::new(), before, of(40_000));
     }
-    a_small_block_twice: AtOnceIfChecked, TWICE, [16, 32, 1000, 8192, 32_768] => |size| {
+    a_small_block_twice: AtOnceIfChecked, TWICE, [16, 32, 1000, 8192, SMALL_MAX] => |size| {
         let heap = MallocState::new();
         let (first, second) = (take(&heap, of(size)), take(&heap, of(size)));
         give(&heap, first, of(size));
@@ -198,7 +205,7 @@ misuse! {
         give_misused(&heap, block, of(size));
         give_back(&heap);
     }
-    another_medium_class: AtOnceIfChecked, CLASS, [40_000, 80_000, 1 << 20] => |size| {
+    another_medium_class: AtOnceIfChecked, CLASS, [40_000, 80_000, MEDIUM_MAX] => |size| {
         let heap = MallocState::new();
         let (block, _own) = (take(&heap, of(60_000)), take(&heap, of(size)));
         give_misused(&heap, block, of(size));

@@ -30,6 +30,7 @@ use crate::observed::Observed;
 use crate::operation::Operation;
 use crate::run::Run;
 use crate::support::classes::Geometry;
+use crate::support::where_global;
 
 /// Every segment that becomes empty leaves the heap at once.
 const EAGER: ReleasePolicy = ReleasePolicy { interval: 1, batch: 1 };
@@ -83,7 +84,7 @@ fn local_heap_on_system_pages() {
 
 #[test]
 fn global_heap() {
-    check::<SystemPages>(|operations| Run::new(MallocState::global()).run(operations));
+    where_global! { check::<SystemPages>(|operations| Run::new(MallocState::global()).run(operations)); }
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn exhaust<M: Mode>(setting: Setting, pair: impl for<'a> Fn(&'a Source) -> [Mall
             if run(&source, pair(&source), setting.seed) == 0 {
                 break;
             }
-            runs += 1;
+            runs += support::stride();
         }
         let is_made = call != Some(Call::Commit) || setting.demands_commits;
         assert_eq!(runs > 0, is_made, "{call:?}");

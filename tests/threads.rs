@@ -18,7 +18,7 @@ use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use blocks::{Block, Random, check_all, free_all, sizes_of_all_tiers};
 use mallocstate::os::testing::TestPages;
 use mallocstate::{MallocState, Mode, PageSource, SystemPages};
-use support::scale;
+use support::{scale, where_global};
 
 /// Thread slots are the process's: where a test says that nothing is stranded in the caches of ended threads, no thread
 /// of another test may hold their slots.
@@ -95,7 +95,7 @@ where
 fn blocks_go_round_in_a_ring_of_threads() {
     let _alone = alone();
     pass_blocks_around(MallocState::new(), 4);
-    pass_blocks_around(MallocState::global(), 4);
+    where_global! { pass_blocks_around(MallocState::global(), 4); }
     let source = TestPages::new().demanding_commits();
     pass_blocks_around(MallocState::new_in(&source), 3);
     assert_eq!(source.outstanding_bytes(), 0);
@@ -129,7 +129,7 @@ fn one_thread_makes_what_another_frees() {
     }
     let _alone = alone();
     run(MallocState::new());
-    run(MallocState::global());
+    where_global! { run(MallocState::global()); }
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn thousands_of_short_threads_leave_nothing_behind() {
     }
     let _alone = alone();
     run(MallocState::new());
-    run(MallocState::global());
+    where_global! { run(MallocState::global()); }
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn two_hundred_threads_are_alive_at_once() {
     }
     let _alone = alone();
     run(MallocState::new());
-    run(MallocState::global());
+    where_global! { run(MallocState::global()); }
     run(MallocState::new_in(TestPages::new()));
 }
 
@@ -252,7 +252,8 @@ fn reclaim_runs_while_others_allocate_and_free() {
                 heap.reclaim();
                 assert_eq!(heap.validate(), Ok(()));
                 let stats = heap.stats();
-                assert!(stats.live <= 1 << 40 && stats.cached <= 1 << 40 && stats.free <= 1 << 40, "{stats}");
+                let most = isize::MAX as usize;
+                assert!(stats.live <= most && stats.cached <= most && stats.free <= most, "{stats}");
                 std::thread::yield_now();
             }
         });
@@ -260,7 +261,7 @@ fn reclaim_runs_while_others_allocate_and_free() {
     }
     let _alone = alone();
     run(MallocState::new());
-    run(MallocState::global());
+    where_global! { run(MallocState::global()); }
     let source = TestPages::new().demanding_commits();
     run(MallocState::new_in(&source));
     assert_eq!(source.outstanding_bytes(), 0);
@@ -308,7 +309,7 @@ fn threads_use_a_new_heap_for_the_first_time_at_once() {
     for _ in 0..scale(300) {
         run(MallocState::new_in(&source));
         assert_eq!(source.outstanding_bytes(), 0);
-        run(MallocState::global());
+        where_global! { run(MallocState::global()); }
     }
 }
 
@@ -346,9 +347,11 @@ fn a_limit_of_256_kib_is_useful() {
     for _ in 0..scale(50) {
         for threads in [1, 4] {
             run(MallocState::builder().limit(LIMIT).build().unwrap(), threads);
-            let global = MallocState::global();
-            global.set_limit(Some(LIMIT));
-            run(global, threads);
+            where_global! {
+                let global = MallocState::global();
+                global.set_limit(Some(LIMIT));
+                run(global, threads);
+            }
         }
     }
     let local = MallocState::builder().limit(LIMIT).local().build().unwrap();

@@ -16,7 +16,7 @@
 
 #![expect(unsafe_code, reason = "reads and writes the words around blocks")]
 
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -30,6 +30,8 @@ use crate::segment::LinkWord;
 #[repr(C, align(16))]
 struct BlockHeader {
     mirror: BoundaryTag,
+    /// Nothing with 64 bits; else what makes both tags touch a payload, so that writing past either end of one shows.
+    _between: MaybeUninit<[BoundaryTag; GRANULE / size_of::<BoundaryTag>() - 2]>,
     /// A [`BoundaryTag`].
     own: AtomicUsize,
 }
@@ -241,6 +243,7 @@ mod tests {
         assert_eq!((first.right(), second.right()), (Some(second), None));
         assert_eq!((first.free_left(), second.free_left()), (None, Some(first)));
         assert_eq!(second.payload().addr().get(), first.addr() + 96 + BLOCK_HEADER);
+        assert_eq!(offset_of!(BlockHeader, own) + size_of::<BoundaryTag>(), BLOCK_HEADER);
         second.erase();
         assert_eq!(second.tag(), BoundaryTag::NONE);
     }

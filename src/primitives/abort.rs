@@ -123,10 +123,9 @@ pub(crate) fn last_words(name: &str, body: fn()) -> std::string::String {
         std::process::exit(0);
     }
     let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
-    let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program).args(arguments).env(CHILD, "1").output().unwrap();
+    let output = super::runner::this_program().args(arguments).env(CHILD, "1").output().unwrap();
     assert!(!output.status.success(), "{name} did not abort");
-    std::string::String::from_utf8(output.stderr).unwrap()
+    super::runner::errors(&output)
 }
 
 #[cfg(test)]

@@ -196,10 +196,10 @@ mod tests {
         let at = |index: usize| NonNull::from(&items[index]);
         let mut list = List::new();
         let mut model = VecDeque::new();
-        let mut seed = 1_usize;
+        let mut seed = 1_u64;
         for _ in 0..2000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let index = (seed >> 20) % items.len();
+            let index = (seed >> 20) as usize % items.len();
             let found = model.iter().position(|&value| value == index);
             match (found, (seed >> 30) % 4) {
                 (Some(position), 0 | 1) => {

@@ -9,6 +9,9 @@ pub(crate) mod list;
 pub(crate) mod published;
 pub(crate) mod sanitizer;
 
+#[cfg(all(test, feature = "std"))]
+#[path = "../../tests/support/runner.rs"]
+pub(crate) mod runner;
 #[cfg(test)]
 #[path = "../../tests/support/scale.rs"]
 pub(crate) mod scale;

@@ -188,13 +188,13 @@ impl SizeClass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::scale::scale;
+    use crate::primitives::scale::stride;
 
     const SMALL_MAX: usize = 32 << 10;
 
     #[test]
     fn every_size_has_the_smallest_class_that_holds_it() {
-        for size in 0..=1 << 20 {
+        for size in (0..=1 << 20).step_by(stride()) {
             let class = SizeClass::of(size);
             assert!(class.size() >= size);
             assert!(class.index() == 0 || SizeClass::from_index(class.index() - 1).size() < size, "{size}");
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_class_within_a_size_is_the_largest_not_above_it() {
-        for size in 16..=1 << 18 {
+        for size in (16..=1 << 18).step_by(stride()) {
             let class = SizeClass::within(size);
             assert!(class.size() <= size);
             assert!(SizeClass::from_index(class.index() + 1).size() > size);
@@ -218,7 +218,7 @@ mod tests {
     fn rounding_to_the_alignment_finds_a_class_that_has_it() {
         for shift in 0..=15 {
             let align = 1 << shift;
-            for size in 0..=SMALL_MAX {
+            for size in (0..=SMALL_MAX).step_by(stride()) {
                 let class = SizeClass::of(size.next_multiple_of(align));
                 assert_eq!(class.size() % align.max(BLOCK_ALIGN), 0, "{size} {align}");
                 let largest = class.size().next_multiple_of(align);
@@ -229,10 +229,9 @@ mod tests {
 
     #[test]
     fn reciprocals_divide_exactly() {
-        let stride = 100_usize.div_ceil(scale(100));
         for index in 1..SMALL_CLASSES {
             let class = SizeClass::from_index(index);
-            for offset in (0..=256 << 10).step_by(stride) {
+            for offset in (0..=256 << 10).step_by(stride()) {
                 let expected = (offset % class.size() == 0).then_some(offset / class.size());
                 assert_eq!(class.block_index(offset), expected);
                 assert_eq!(class.blocks_in(offset), offset / class.size());

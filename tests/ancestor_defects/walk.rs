@@ -18,7 +18,8 @@ fn d04_a_free_block_is_found_without_a_walk() {
 
     const SHORT: usize = 240;
     let engine = CoalescingAllocator::local_in(SystemPages::new()).unwrap();
-    let mut blocks: Vec<Block> = (0..8000).map(|_| Block::new(&engine, SHORT, 16, 1).unwrap()).collect();
+    let mut blocks: Vec<Block> =
+        (0..SEGMENT / (2 * SHORT)).map(|_| Block::new(&engine, SHORT, 16, 1).unwrap()).collect();
     let (first, last) = (blocks[0].addr(), blocks[blocks.len() - 1].addr());
     assert!(last - first < SEGMENT, "all in one segment");
     let mut odd = false;
@@ -29,8 +30,8 @@ fn d04_a_free_block_is_found_without_a_walk() {
     free_all(&engine, freed);
     let page = SystemPages::new().page_size();
     // The last ones freed head their bin, and are near the end.
-    let (from, to) = (first.next_multiple_of(page), (last - 16 * page) / page * page);
-    assert!(to - from > 100 * page);
+    let (from, to) = (first.next_multiple_of(page), (last - (64 << 10)) / page * page);
+    assert!(to - from > SEGMENT / 4);
     // SAFETY: the child calls nothing but the engine, which has no locks, and ends without destructors.
     let process = unsafe { libc::fork() };
     if process == 0 {

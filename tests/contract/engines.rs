@@ -10,11 +10,12 @@ use mallocstate::{CoalescingAllocator, SegmentKind, SlabAllocator};
 use crate::held::{Held, layout};
 use crate::support::classes::class_size;
 use crate::support::returned::returned;
+use crate::support::thin;
 use crate::{geometry, region};
 
 #[test]
 fn slabs_serve_every_class() {
-    for size in geometry().classes().filter(|&size| size <= geometry().small_max) {
+    for size in thin(geometry().classes().filter(|&size| size <= geometry().small_max)) {
         let pages = TestPages::new().dirty().demanding_commits();
         let slabs = SlabAllocator::new_in(layout(size, 1), &pages).expect("a small block");
         assert_eq!(slabs.block_size(), size);
@@ -98,7 +99,7 @@ fn slabs_take_every_fitting_size() {
 fn coalescing_serves_every_layout() {
     let pages = TestPages::new().dirty();
     let blocks = CoalescingAllocator::new_in(&pages).expect("a possible source");
-    for shift in 0..=23 {
+    for shift in thin(0..=23) {
         for size in [0, 1, 16, 17, 1000, 33_000, 1_100_000, 4_100_000] {
             let held = Held::expect(&blocks, layout(size, 1 << shift));
             assert_eq!(blocks.live().0, usize::from(size > 0));

@@ -4,6 +4,7 @@ use mallocstate::MallocState;
 use mallocstate::allocator_api2::alloc::Allocator;
 
 use crate::held::{Held, layout};
+use crate::support::thin;
 use crate::{geometry, in_every_mode, region};
 
 /// Layouts of every tier, off the bounds and on them.
@@ -11,7 +12,7 @@ fn sample() -> impl Iterator<Item = (usize, usize)> {
     let sizes = [1, 15, 16, 17, 65, 241, 257, 500, 513, 1000, 1025, 5000, 28_673, 32_767, 32_768, 32_769, 40_001];
     let large = [100_001, 917_505, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_001, (4 << 20) - 4096, 4 << 20];
     let sizes = sizes.into_iter().chain(large);
-    sizes.flat_map(|size| [1, 16, 32, 256, 4096, 1 << 16, 1 << 20, 1 << 22].map(|align| (size, align)))
+    thin(sizes.flat_map(|size| [1, 16, 32, 256, 4096, 1 << 16, 1 << 20, 1 << 22].map(|align| (size, align))))
 }
 
 /// Every size between the two where they are few, else those near both, and some between.
@@ -40,7 +41,7 @@ fn every_fitting_size_deallocates() {
 #[test]
 fn every_size_between_requested_and_returned_deallocates_small_blocks() {
     in_every_mode(|heap| {
-        for size in (1..=1100).chain(5000..5020) {
+        for size in thin((1..=1100).chain(5000..5020)) {
             for fitting in size..=usable(heap, (size, 1)) {
                 drop(Held::expect(heap, layout(size, 1)).refit(fitting));
             }
@@ -98,7 +99,7 @@ fn a_hole_with_a_rest_gives_no_more_than_its_tier_has() {
 #[test]
 fn small_segments_take_every_fitting_size() {
     let heap = MallocState::local_in(region(3 << 20));
-    for size in (1..=2500).step_by(37).chain([60_000, 65_535, 65_536, 65_537, 258_048, 262_144, 300_000]) {
+    for size in thin((1..=2500).step_by(37)).chain([60_000, 65_535, 65_536, 65_537, 258_048, 262_144, 300_000]) {
         for align in [1, 32, 4096] {
             let Some(held) = Held::new(&heap, layout(size, align)) else { panic!("{size} bytes aligned to {align}") };
             let returned = held.usable();

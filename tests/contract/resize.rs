@@ -5,6 +5,7 @@ use mallocstate::{MallocState, Mode, PageSource};
 
 use crate::held::{Held, layout};
 use crate::support::returned::{assert_counted, returned};
+use crate::support::{scale, thin};
 use crate::{in_every_mode, region};
 
 const SIZES: [usize; 14] =
@@ -13,10 +14,8 @@ const SIZES: [usize; 14] =
 #[test]
 fn every_way_from_size_to_size_keeps_the_contents() {
     in_every_mode(|heap| {
-        for old in SIZES {
-            for new in SIZES {
-                Held::expect(heap, layout(old, 8)).resize(layout(new, 8)).expect("memory");
-            }
+        for (old, new) in thin(SIZES.into_iter().flat_map(|old| SIZES.map(|new| (old, new)))) {
+            Held::expect(heap, layout(old, 8)).resize(layout(new, 8)).expect("memory");
         }
     });
 }
@@ -147,7 +146,7 @@ fn fill_up<M: Mode, S: PageSource>(heap: &MallocState<M, S>) {
 #[test]
 fn an_exhausted_region_keeps_its_blocks() {
     let mut heap = MallocState::local_in(region(2 << 20));
-    for _ in 0..3 {
+    for _ in 0..scale(3) {
         fill_up(&heap);
         assert_eq!((heap.stats().live_blocks, heap.validate_all()), (0, Ok(())));
     }

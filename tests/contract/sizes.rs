@@ -8,11 +8,12 @@ use mallocstate::allocator_api2::alloc::Allocator;
 use crate::held::{Held, layout};
 use crate::support::classes::{Tier, class_size};
 use crate::support::returned::{assert_counted, returned};
+use crate::support::{is_impossible, stride, thin};
 use crate::{geometry, in_every_mode, region};
 
 /// Each bound of a class, and its neighbours.
 fn class_bounds() -> impl Iterator<Item = usize> {
-    geometry().classes().flat_map(|size| [size - 1, size, size + 1])
+    thin(geometry().classes().flat_map(|size| [size - 1, size, size + 1]))
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn tier_bounds_are_crossed_both_ways() {
     let (small, medium) = (geometry().small_max, geometry().medium_max);
     in_every_mode(|heap| {
         for bound in [small, medium, geometry().segment] {
-            for align in [1, 16, 32, 4096] {
+            for align in [1, 16, 32, 4096].into_iter().step_by(stride().min(3)) {
                 let mut held = Held::expect(heap, layout(bound - 1, align));
                 for size in
                     [bound, bound + 1, bound, bound - 1, bound - 40, bound + 40, bound - 5000, bound + 5000, bound]
@@ -89,7 +90,7 @@ fn short_segments_keep_every_bound() {
     let heap = MallocState::local_in(region((1 << 20) + (64 << 10)));
     let geometry = crate::support::classes::Geometry::of::<mallocstate::RegionPages>();
     let bounds = geometry.classes().flat_map(|size| [size - 1, size, size + 1]);
-    for size in bounds.chain([(256 << 10) - 4096, (256 << 10) - 4095, 256 << 10, 300_000]) {
+    for size in thin(bounds).chain([(256 << 10) - 4096, (256 << 10) - 4095, 256 << 10, 300_000]) {
         let held: Vec<_> = std::iter::from_fn(|| Held::new(&heap, layout(size, 1))).collect();
         assert!(size > 260_000 || !held.is_empty(), "{size} bytes");
         assert!(held.iter().all(|held| held.bytes() == crate::support::pattern::pattern(1, held.usable())));
@@ -105,6 +106,7 @@ fn impossible() -> impl Iterator<Item = Layout> {
         let longest = most + 1 - align;
         [longest, longest - 1, longest - 4096, most / 2 + 1]
             .into_iter()
+            .filter(|&size| is_impossible(size))
             .filter_map(move |size| Layout::from_size_align(size, align).ok())
     })
 }
@@ -124,7 +126,7 @@ fn growth_to_the_maximum_is_refused_and_keeps_the_block() {
     in_every_mode(|heap| {
         for size in [0, 10, 40_000, 2_000_000] {
             let mut held = Held::expect(heap, layout(size, 8));
-            for new in impossible().step_by(7) {
+            for new in impossible().step_by(stride().max(7)) {
                 held = held.resize(new).expect_err("more than there is");
                 held = held.grow_zeroed(new).expect_err("more than there is");
             }

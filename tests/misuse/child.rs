@@ -1,6 +1,8 @@
 //! Child processes that misuse a heap, and how they must end.
 
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::runner::{self, this_program};
 
 /// Says which test the child is to run the misuse of, and with which value.
 pub(crate) const CASE: &str = "MALLOCSTATE_MISUSE";
@@ -46,7 +48,7 @@ pub(crate) fn caught<T: Copy + ToString>(name: &str, when: When, texts: &[&str],
 pub(crate) fn output_of_child(name: &str, value: &str) -> Output {
     let test = name.split_once("::").map_or(name, |(_, test)| test);
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
-    let mut child = Command::new(std::env::current_exe().expect("this program's path"));
+    let mut child = this_program();
     child.args(arguments).env(CASE, format!("{name} {value}")).env_remove("RUST_BACKTRACE");
     // AddressSanitizer would be first: what is tested here are the heap's own checks.
     child.env("ASAN_OPTIONS", "allow_user_poisoning=0:detect_leaks=0");
@@ -56,7 +58,7 @@ pub(crate) fn output_of_child(name: &str, value: &str) -> Output {
 /// The lines that a child wrote to standard error before it aborted, and what it printed.
 pub(crate) fn run_child(name: &str, value: &str) -> (Vec<String>, String) {
     let output = output_of_child(name, value);
-    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    let errors = runner::errors(&output);
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!output.status.success(), "{name} {value}: passed silently; printed {printed}");
     #[cfg(unix)]

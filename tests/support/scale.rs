@@ -25,3 +25,11 @@ pub(crate) fn scale(full: usize) -> usize {
     });
     if full == 0 { 0 } else { ((full as f64 * factor) as usize).max(1) }
 }
+
+/// How far a loop steps that tries every one of many cases by default: 1, or about the reciprocal of the factor.
+///
+/// It is prime to 2 and 3, of which lists of cases are made: no value of any list is left out throughout.
+pub(crate) fn stride() -> usize {
+    let reciprocal = 1_000_000 / scale(1_000_000).min(1_000_000);
+    reciprocal / 6 * 6 + 1
+}

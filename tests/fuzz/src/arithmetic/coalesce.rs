@@ -33,23 +33,43 @@ pub(super) fn check_bin(payload: usize) {
 /// Compares what a tag says with what it was made of.
 pub(super) fn check_tag(len: usize, longer: usize, bits: u8) {
     let bit = |index: u8| bits >> index & 1 == 1;
-    let (len, longer, last) = (len / GRANULE * GRANULE, longer / GRANULE * GRANULE, bit(0));
+    let [len, longer] = [len, longer].map(|len| (len & isize::MAX as usize) / GRANULE * GRANULE);
+    let (last, direct) = (bit(0), bit(3));
     let pages = FreePages { discarded: bit(1), uncommitted: bit(2) };
     let free = BoundaryTag::free(len, last, pages);
-    let allocated = BoundaryTag::allocated(len, last, bit(3));
+    let allocated = BoundaryTag::allocated(len, last, direct);
     for (tag, len, last) in [(free, len, last), (free.resized(longer, bit(4)), longer, bit(4))] {
         assert_eq!((tag.len(), tag.is_last(), tag.pages()), (len, last, pages));
         assert!(tag.is_free() && !tag.is_direct(), "{tag:?}");
+        check_copies(tag);
     }
     for (tag, len, last) in [(allocated, len, last), (allocated.resized(longer, bit(4)), longer, bit(4))] {
-        assert_eq!((tag.len(), tag.is_last(), tag.is_direct()), (len, last, bit(3)));
+        assert_eq!((tag.len(), tag.is_last(), tag.is_direct()), (len, last, direct));
         assert!(!tag.is_free(), "{tag:?}");
-        assert_eq!(tag == BoundaryTag::NONE, len == 0 && !last && !bit(3));
+        assert_eq!(tag == BoundaryTag::NONE, len == 0 && !last && !direct);
+        check_copies(tag);
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        check_cached(tag);
     }
     let other = FreePages { discarded: bit(5), uncommitted: bit(6) };
     let both = FreePages { discarded: bit(1) && bit(5), uncommitted: bit(2) || bit(6) };
     assert_eq!((pages.merged(other), other.merged(pages)), (both, both));
     assert_eq!(pages.merged(FreePages::USED), FreePages { discarded: false, ..pages });
+}
+
+/// A tag survives as a word and as a mirror.
+fn check_copies(tag: BoundaryTag) {
+    assert_eq!((BoundaryTag::from_word(tag.word()), tag.mirrored()), (tag, tag));
+    assert!(!tag.is_cached());
+}
+
+/// The cache's mark is in no mirror, goes with a new length, and changes nothing else.
+#[cfg(any(debug_assertions, feature = "hardened"))]
+fn check_cached(tag: BoundaryTag) {
+    let cached = tag.cached();
+    assert!(cached.is_cached() && cached != tag);
+    assert_eq!((cached.mirrored(), cached.resized(tag.len(), tag.is_last())), (tag, tag));
+    assert_eq!((cached.len(), cached.is_last(), cached.is_direct()), (tag.len(), tag.is_last(), tag.is_direct()));
 }
 
 /// A map of bins and the set that it must be.

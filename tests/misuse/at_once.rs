@@ -123,7 +123,7 @@ misuse! {
     }
     from_before_a_reset: AtOnce, ["freed twice", "free already", "not the start", "in no slab"], [32, 40_000, 90_000, 2_000_000] => |size| {
         let mut heap = MallocState::new();
-        let [_first, block, _last] = [(); 3].map(|()| take(&heap, of(size)));
+        let [_first, _second, block, _last] = [(); 4].map(|()| take(&heap, of(size)));
         heap.reset();
         let _one_of_the_next_round = take(&heap, of(size));
         give_misused(&heap, block, of(size));

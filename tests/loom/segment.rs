@@ -4,6 +4,8 @@
 mod account;
 #[path = "../../src/segment/header.rs"]
 mod header;
+#[cfg(any(debug_assertions, feature = "hardened"))]
+mod known;
 #[path = "../../src/segment/policy.rs"]
 mod policy;
 #[path = "../../src/segment/records.rs"]

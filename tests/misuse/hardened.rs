@@ -114,8 +114,12 @@ fn validation_finds_a_link_that_was_overwritten() {
 
 /// Whether `len` bytes hold what `expected` says.
 fn holds(start: NonNull<u8>, len: usize, expected: u8) -> bool {
-    // SAFETY: the tests look at memory that is mapped, and was written.
-    (0..len).all(|offset| unsafe { start.add(offset).read_volatile() } == expected)
+    (0..len).all(|offset| {
+        // SAFETY: the tests look at memory that is mapped.
+        let byte = unsafe { start.add(offset) };
+        // SAFETY: as above, and it was written.
+        unsafe { byte.read_volatile() == expected }
+    })
 }
 
 fn filled_in<M: Mode>(heap: &MallocState<M>) {

@@ -67,6 +67,7 @@ const UNSAFE_FILES: &[&str] = &[
     "mapping/tests.rs",
     "os/elsewhere.rs",
     "os/guard.rs",
+    "os/leftovers.rs",
     "os/linux.rs",
     "os/lock.rs",
     "os/raw_locks/futex.rs",

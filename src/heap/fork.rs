@@ -10,7 +10,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use crate::cache::slot;
-use crate::os::{native, segment_cache};
+use crate::os::{leftovers, native, segment_cache};
 
 /// What the mode `Global` does around a fork, where there is such a mode.
 pub(crate) struct Handlers {
@@ -51,6 +51,7 @@ extern "C" fn prepare() {
     }
     slot::fork_prepare();
     segment_cache::fork_prepare();
+    leftovers::fork_prepare();
     // Under the locks that were just taken: of two threads that fork, one waits above.
     PREPARED.store(global.map_or(ptr::null_mut(), |global| ptr::from_ref(global).cast_mut()), Release);
 }
@@ -58,6 +59,8 @@ extern "C" fn prepare() {
 extern "C" fn parent() {
     let global = handlers(&PREPARED);
     // SAFETY: `prepare` ran in this thread.
+    unsafe { leftovers::fork_parent() };
+    // SAFETY: as above.
     unsafe { segment_cache::fork_parent() };
     // SAFETY: as above.
     unsafe { slot::fork_parent() };
@@ -70,6 +73,8 @@ extern "C" fn parent() {
 extern "C" fn child() {
     let global = handlers(&PREPARED);
     // SAFETY: `prepare` ran in this thread, the only one here.
+    unsafe { leftovers::fork_child() };
+    // SAFETY: as above.
     unsafe { segment_cache::fork_child() };
     // SAFETY: as above.
     unsafe { slot::fork_child() };

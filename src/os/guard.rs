@@ -17,6 +17,7 @@
 
 use core::ptr::NonNull;
 
+use super::leftovers;
 use super::native;
 use super::source::{Growth, PageError};
 
@@ -32,12 +33,19 @@ pub(super) fn map(len: usize, align: usize, offset: usize) -> Result<NonNull<u8>
     for guarded in [room, end] {
         // SAFETY: mapped just now, and nobody knows of it.
         if unsafe { native::forbid(guarded, guard) }.is_err() {
-            // SAFETY: as above. Where the system refuses, untouched addresses are lost.
-            let _ = unsafe { native::unmap(room, more) };
+            // SAFETY: as above; the range itself can be touched.
+            unsafe { leftovers::give_back(room, more, range) };
             return Err(PageError);
         }
     }
     Ok(range)
+}
+
+/// A range with its guards: the first byte, and how many there are.
+pub(super) fn whole(ptr: NonNull<u8>, len: usize) -> (NonNull<u8>, usize) {
+    let guard = native::guard_len();
+    // SAFETY: a guard is in front of every range of this file.
+    (unsafe { ptr.sub(guard) }, len + 2 * guard)
 }
 
 /// Gives a range back, guards and all.
@@ -46,11 +54,9 @@ pub(super) fn map(len: usize, align: usize, offset: usize) -> Result<NonNull<u8>
 ///
 /// `map` or `grow` returned the range, of this length, and nobody uses it.
 pub(super) unsafe fn unmap(ptr: NonNull<u8>, len: usize) -> Result<(), PageError> {
-    let guard = native::guard_len();
-    // SAFETY: a guard is in front of the range.
-    let room = unsafe { ptr.sub(guard) };
+    let (room, more) = whole(ptr, len);
     // SAFETY: the caller gives the range up, and the guards are this file's own.
-    unsafe { native::unmap(room, len + 2 * guard) }
+    unsafe { native::unmap(room, more) }
 }
 
 /// Moves a range to where it can be longer, between new guards. It never grows where it is.
@@ -74,8 +80,8 @@ pub(super) unsafe fn grow(
     // SAFETY: a guard stood behind the range.
     let behind = unsafe { ptr.add(len) };
     for left in [before, behind] {
-        // SAFETY: the guards stay when their range moves, and are this file's own. Where the system refuses, untouched
-        // addresses are lost.
+        // SAFETY: the guards stay when their range moves, and are this file's own. They end where a map does, so that
+        // no system has a reason to refuse.
         let _ = unsafe { native::unmap(left, guard) };
     }
     Ok(grown)

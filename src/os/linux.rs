@@ -4,8 +4,10 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicBool, AtomicU8};
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
+use super::leftovers;
+use super::native::page_size;
 use super::ranges::map;
 use super::source::{Growth, HugeAdvice, PageError};
 
@@ -48,24 +50,74 @@ unsafe fn move_to_reservation(
     align: usize,
     offset: usize,
 ) -> Result<NonNull<u8>, PageError> {
-    /// A move failed once.
-    static REFUSED: AtomicBool = AtomicBool::new(false);
-
-    if REFUSED.load(Relaxed) {
-        return Err(PageError);
-    }
     let target = map(new_len, align, offset)?;
+    // SAFETY: mapped just now, and nobody knows of it.
+    let Ok(seal) = (unsafe { Seal::put_on(target) }) else {
+        // SAFETY: as above.
+        unsafe { leftovers::give_back_range(target, new_len) };
+        return Err(PageError);
+    };
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: the caller gives the old range up, and nobody knows of the reservation, which the move replaces.
     let moved = unsafe { libc::mremap(ptr.as_ptr().cast(), len, new_len, flags, target.as_ptr()) };
     if moved == libc::MAP_FAILED {
-        // Nobody can tell whether the reservation is still there: the system may have removed it before it refused, and
-        // another thread may have mapped something in its place. It is left alone, at the cost of untouched addresses,
-        // and to pay that once at most, the process moves nothing any more.
-        REFUSED.store(true, Relaxed);
+        // The system may have removed the reservation before it refused.
+        if seal.is_whole() {
+            // SAFETY: the reservation is still there, and nobody knows of it.
+            unsafe { leftovers::give_back_range(target, new_len) };
+        }
         return Err(PageError);
     }
     NonNull::new(moved.cast()).ok_or(PageError)
+}
+
+/// Tells a range from whatever another thread may map in its place when the system has removed it.
+struct Seal {
+    place: NonNull<u32>,
+    words: [u32; 2],
+}
+
+impl Seal {
+    /// Writes what nobody else writes at a range's start.
+    ///
+    /// # Safety
+    ///
+    /// The range was mapped just now, and nobody knows of it.
+    unsafe fn put_on(range: NonNull<u8>) -> Result<Self, PageError> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+
+        if unadvised() == Some(HugeAdvice::For) {
+            // A huge page would have to be made zero for these few bytes.
+            // SAFETY: the caller has the range.
+            unsafe { advise_huge(range, page_size(), HugeAdvice::Against)? };
+        }
+        let place = range.cast::<u32>();
+        let words = [0x6d61_6c73, NEXT.fetch_add(1, Relaxed)];
+        // SAFETY: the first page of the range, which is the caller's.
+        unsafe { place.cast().write(words) };
+        Ok(Self { place, words })
+    }
+
+    /// Whether the range is still there, whatever is there now.
+    fn is_whole(&self) -> bool {
+        let places = [self.place.as_ptr(), self.place.as_ptr().wrapping_add(1)];
+        places.into_iter().zip(self.words).all(|(place, word)| says(place, word))
+    }
+}
+
+/// Whether there is a word at the address that says this. Where no page is there, or another one, that is no fault.
+fn says(place: *mut u32, word: u32) -> bool {
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    loop {
+        // SAFETY: the system reads the word itself, and says where it cannot; it waits no time for it to change.
+        let outcome = unsafe { libc::syscall(libc::SYS_futex, place, wait, word, &raw const no_time) };
+        match last_error() {
+            _ if outcome == 0 => return true,
+            libc::EINTR => {}
+            error => return error == libc::ETIMEDOUT,
+        }
+    }
 }
 
 fn last_error() -> libc::c_int {
@@ -212,5 +264,25 @@ mod tests {
         unsafe { unmap(grown, 2 * len).unwrap() };
         // SAFETY: mapped above, and not used again.
         unsafe { unmap(upper, len).unwrap() };
+    }
+
+    #[test]
+    fn a_seal_tells_its_range_from_another_one() {
+        let (len, align) = (4 * page_size(), page_size());
+        let range = map(len, align, 0).unwrap();
+        // SAFETY: mapped just now, and this test's own.
+        let first = unsafe { Seal::put_on(range) }.unwrap();
+        assert!(first.is_whole());
+        // SAFETY: as above.
+        let second = unsafe { Seal::put_on(range) }.unwrap();
+        assert!(second.is_whole() && !first.is_whole());
+        // SAFETY: as above.
+        unsafe { range.write_bytes(0, len) };
+        assert!(!second.is_whole());
+        // SAFETY: as above.
+        let third = unsafe { Seal::put_on(range) }.unwrap();
+        // SAFETY: mapped above, and not used again.
+        unsafe { unmap(range, len).unwrap() };
+        assert!(!third.is_whole(), "there is nothing any more, or another thread's range");
     }
 }

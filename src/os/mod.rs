@@ -11,6 +11,8 @@ mod source;
 mod system;
 
 #[cfg(feature = "std")]
+pub(crate) mod leftovers;
+#[cfg(feature = "std")]
 pub(crate) mod segment_cache;
 #[cfg(feature = "std")]
 pub mod testing;

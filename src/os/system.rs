@@ -5,6 +5,8 @@
 use core::ptr::NonNull;
 
 #[cfg(feature = "std")]
+use super::leftovers;
+#[cfg(feature = "std")]
 use super::native;
 #[cfg(feature = "std")]
 use super::ranges;
@@ -52,15 +54,17 @@ impl SystemPages {
         Self { _private: () }
     }
 
-    /// Gives all cached segments back to the system. Returns how many bytes of addresses that was.
+    /// Gives all cached segments back to the system, and whatever else it refused to take when it was asked before.
+    /// Returns how many bytes of addresses that was.
     pub fn trim() -> usize {
-        segment_cache::trim()
+        segment_cache::trim() + leftovers::retry(usize::MAX)
     }
 
-    /// Bytes of addresses that cached segments take.
+    /// Bytes of addresses that cached segments take, and ranges that the system has refused to take back: Linux does that
+    /// in a process that has as many maps as it may.
     #[must_use]
     pub fn cached_bytes() -> usize {
-        segment_cache::cached_bytes()
+        segment_cache::cached_bytes() + leftovers::bytes()
     }
 
     /// Bounds the cached segments: `dirty` bytes of them may take memory, and all may take `mapped` bytes of addresses.
@@ -99,7 +103,7 @@ fn cached(request: &MapRequest) -> Option<Pages> {
 
 #[cfg(feature = "std")]
 fn fresh(request: &MapRequest, len: usize) -> Result<Pages, PageError> {
-    let refused = |_| match segment_cache::trim() {
+    let refused = |_| match SystemPages::trim() {
         0 => Err(PageError),
         _ => ranges::map(len, request.align, request.offset),
     };
@@ -126,7 +130,7 @@ unsafe impl PageSource for SystemPages {
         // SAFETY: the range was handed out just now.
         if pages.needs_commit && unsafe { native::commit(pages.ptr, page) }.is_err() {
             let release = Release { zero_from: pages.zero_from, huge: pages.huge, keep: true };
-            // SAFETY: as above, and nobody uses it. What the system does not take back stays reserved.
+            // SAFETY: as above, and nobody uses it. What is to be kept is never refused.
             let _ = unsafe { self.unmap(pages.ptr, pages.len, release) };
             return Err(PageError);
         }
@@ -144,12 +148,23 @@ unsafe impl PageSource for SystemPages {
     }
 
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
-        if !release.keep || !is_segment(ptr, len) {
+        let Release { zero_from, huge, keep } = release;
+        let outcome = if keep && is_segment(ptr, len) {
+            segment_cache::release(Spare { ptr, dirty: zero_from, zero_from }, huge)
+        } else {
             // SAFETY: the caller gives the range up.
-            return unsafe { ranges::unmap(ptr, len) };
+            let outcome = unsafe { ranges::unmap(ptr, len) };
+            if outcome.is_ok() {
+                leftovers::retry(1);
+            }
+            outcome
+        };
+        if keep && outcome.is_err() {
+            // SAFETY: as above; the first page of what this source hands out is committed.
+            unsafe { leftovers::keep(ptr, len) };
+            return Ok(());
         }
-        let Release { zero_from, huge, .. } = release;
-        segment_cache::release(Spare { ptr, dirty: zero_from, zero_from }, huge)
+        outcome
     }
 
     unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {

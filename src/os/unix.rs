@@ -6,6 +6,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::leftovers;
 use super::source::{Discarded, PageError};
 use crate::primitives::address::{align_down, align_up, is_aligned};
 
@@ -55,8 +56,8 @@ fn map_below_last(len: usize, align: usize, offset: usize) -> Option<NonNull<u8>
     if is_aligned(range.addr().get() + offset, align) {
         return Some(range);
     }
-    // SAFETY: mapped just now, and nobody knows of it. Where the system refuses, untouched addresses are lost.
-    let _ = unsafe { unmap(range, len) };
+    // SAFETY: mapped just now, and nobody knows of it.
+    unsafe { leftovers::give_back(range, len, range) };
     None
 }
 
@@ -69,18 +70,17 @@ fn map_and_trim(len: usize, align: usize, offset: usize) -> Result<NonNull<u8>, 
     let range = unsafe { room.add(before) };
     // SAFETY: as above.
     let end = unsafe { range.add(len) };
-    // Trimming fails where the process has as many maps as it may. Giving everything back may fail for the same reason:
-    // then untouched addresses are lost.
+    // Trimming fails where the process has as many maps as it may.
     // SAFETY: mapped just now, and nobody knows of it.
     if before > 0 && unsafe { unmap(room, before) }.is_err() {
         // SAFETY: as above; nothing of it was given back yet.
-        let _ = unsafe { unmap(room, more) };
+        unsafe { leftovers::give_back(room, more, room) };
         return Err(PageError);
     }
     // SAFETY: mapped just now, and nobody knows of it.
     if after > 0 && unsafe { unmap(end, after) }.is_err() {
         // SAFETY: as above; only what lies before `range` was given back.
-        let _ = unsafe { unmap(range, len + after) };
+        unsafe { leftovers::give_back(range, len + after, range) };
         return Err(PageError);
     }
     Ok(range)

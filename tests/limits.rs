@@ -8,7 +8,7 @@ use std::alloc::Layout;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use mallocstate::allocator_api2::alloc::Allocator;
-use mallocstate::os::testing::TestPages;
+use mallocstate::os::testing::{Call, TestPages};
 use mallocstate::{MIN_LIMIT, MallocState, ReleasePolicy};
 
 fn layout(size: usize, align: usize) -> Layout {
@@ -54,6 +54,22 @@ fn reclaim_counts_what_the_policy_releases_meanwhile() {
     let reclaimed = heap.reclaim();
     assert!(heap.mapped() < mapped && reclaimed >= mapped - heap.mapped());
     assert_eq!((heap.mapped(), heap.reclaim()), (source.outstanding_bytes(), 0));
+}
+
+#[test]
+fn what_could_not_be_discarded_is_discarded_later() {
+    let source = TestPages::new();
+    let heap = MallocState::builder().local().source(&source).build().unwrap();
+    let blocks: Vec<_> = (0..64).map(|_| heap.malloc(8 << 10).unwrap()).collect();
+    for (_, block) in blocks.into_iter().enumerate().filter(|(number, _)| number % 16 != 0) {
+        // SAFETY: the block is of this heap, and freed once.
+        unsafe { heap.free(block) };
+    }
+    source.refuse_call_after(Call::Discard, 0);
+    assert_eq!(heap.reclaim(), 0);
+    source.refuse_nothing();
+    assert!(heap.reclaim() > 0);
+    assert_eq!(heap.reclaim(), 0);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn discard<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, block: Block) -
     // What was never touched is zero, and must stay so: not every source discards to zeros.
     let end = segment.common().touched().min(start + tag.len());
     // SAFETY: behind header and links nobody needs what a free block holds; its tag tells of missing commits.
-    let bytes = unsafe { supply.discard(segment.common(), start + SMALLEST_BLOCK, end) };
+    let bytes = unsafe { supply.discard(segment.common(), start + SMALLEST_BLOCK, end) }.unwrap_or(0);
     if bytes > 0 {
         let pages = FreePages { discarded: true, uncommitted: segment.common().needs_commit() };
         block.set_tag(BoundaryTag::free(tag.len(), tag.is_last(), pages));

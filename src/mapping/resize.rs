@@ -120,7 +120,7 @@ impl MappingList {
         };
         sanitizer::poison_behind(NonNull::slice_from_raw_parts(block, len), new_len);
         // SAFETY: the caller gives the part beyond up; `grow` commits it again.
-        if unsafe { supply.discard(mapping.common(), offset + new_len, offset + len) } == 0 {
+        if unsafe { supply.discard(mapping.common(), offset + new_len, offset + len) }.unwrap_or(0) == 0 {
             return len;
         }
         mapping.set_len(new_len);

@@ -297,13 +297,13 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
     /// # Safety
     ///
     /// Nobody needs what these bytes hold. Where the segment needs commits, they are committed again before use.
-    pub(crate) unsafe fn discard(&self, segment: SegmentRef, offset: usize, end: usize) -> usize {
+    pub(crate) unsafe fn discard(&self, segment: SegmentRef, offset: usize, end: usize) -> Result<usize, Refusal> {
         let page = self.page_size();
         // What was never touched takes no memory, and is known to be zero: a discard would not leave it so everywhere.
         let end = end.min(align_up(segment.touched(), page));
         let (from, to) = (align_up(offset, page), align_down(end, page));
         if from >= to {
-            return 0;
+            return Ok(0);
         }
         // SAFETY: `from` is below `end`, which is within the segment.
         let start = unsafe { segment.at(from) };
@@ -312,13 +312,9 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         // SAFETY: the range lies within the segment, and the caller says that it is free.
         let discarded = no_unwind(|| unsafe { self.source.discard(start, to - from) });
         sanitizer::poison(start, to - from);
-        match discarded {
-            Ok(_) => {
-                self.count_reclaimed(to - from);
-                to - from
-            }
-            Err(_) => 0,
-        }
+        discarded.map_err(|_| Refusal::Source)?;
+        self.count_reclaimed(to - from);
+        Ok(to - from)
     }
 
     fn count_reclaimed(&self, bytes: usize) {

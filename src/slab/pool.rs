@@ -291,7 +291,7 @@ fn discard_units<S: PageSource, L: RawLock>(supply: &Supply<'_, S, L>, segment: 
             next += step;
         }
         // SAFETY: the units are free.
-        let bytes = unsafe { supply.discard(segment.segment(), start * UNIT, next * UNIT) };
+        let bytes = unsafe { supply.discard(segment.segment(), start * UNIT, next * UNIT) }.unwrap_or(0);
         discarded += bytes;
         if bytes > 0 {
             segment.with_words(|_, dirty| (start..next).for_each(|unit| set_run(dirty, unit, Run::One, false)));

@@ -267,8 +267,10 @@ impl SlabRoot {
             // SAFETY: a slab in the list is alive.
             let descriptor = unsafe { slab.as_ref() };
             if descriptor.is(DISCARDABLE) {
-                discarded += discard_free_blocks(context, slab);
-                descriptor.set(DISCARDABLE, false);
+                let (bytes, refused) = discard_free_blocks(context, slab);
+                discarded += bytes;
+                // What was refused is tried again the next time.
+                descriptor.set(DISCARDABLE, refused);
             }
             // SAFETY: the slab is in the list.
             next = unsafe { List::after(slab) };
@@ -324,20 +326,27 @@ pub(crate) fn validate_segment<S: PageSource>(
     Ok(())
 }
 
-fn discard_free_blocks<S: PageSource, L: RawLock>(context: &SlabContext<'_, S, L>, slab: NonNull<Slab>) -> usize {
+/// Discards the whole pages within a slab's free blocks; the answer is in bytes, and whether the source refused some.
+fn discard_free_blocks<S: PageSource, L: RawLock>(
+    context: &SlabContext<'_, S, L>,
+    slab: NonNull<Slab>,
+) -> (usize, bool) {
     // SAFETY: the caller has a live slab.
     let descriptor = unsafe { slab.as_ref() };
     let segment = segment_ref(slab, S::SEGMENT_SIZE);
     let (start, size) = (descriptor.start(), descriptor.class().size());
-    let mut discarded = 0;
+    let (mut discarded, mut refused) = (0, false);
     let mut from = 0;
     while let Some((first, end)) = descriptor.with_bits(|bits| bits.next_run(from)) {
         // SAFETY: the blocks of the run are free, and nothing of theirs is in their memory.
-        discarded += unsafe { context.supply.discard(segment, start + first * size, start + end * size) };
+        match unsafe { context.supply.discard(segment, start + first * size, start + end * size) } {
+            Ok(bytes) => discarded += bytes,
+            Err(_) => refused = true,
+        }
         from = end;
     }
     if discarded > 0 && segment.needs_commit() {
         descriptor.set(DECOMMITTED, true);
     }
-    discarded
+    (discarded, refused)
 }

@@ -1,0 +1,20 @@
+//! Tests that change the whole process run in one of their own.
+
+use std::process::Command;
+
+/// Says which test the process is the child of.
+const CASE: &str = "MALLOCSTATE_FAULT";
+
+/// In the child runs `work`; else runs this test again in a child, which must end well, and prints what it printed.
+pub(crate) fn in_child(name: &str, work: impl FnOnce()) {
+    if std::env::var(CASE).is_ok_and(|case| case == name) {
+        work();
+        return;
+    }
+    let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
+    let mut child = Command::new(std::env::current_exe().expect("this program's path"));
+    let output = child.args(arguments).env(CASE, name).output().expect("this program runs");
+    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("1 passed"), "{name}: {}\n{printed}\n{errors}", output.status);
+    println!("{printed}");
+}

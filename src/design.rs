@@ -138,6 +138,21 @@
 //! | write over the boundary tag of a medium block | when the block or its neighbour goes back | same |
 //! | free of a mapping twice | at once, while its segment is still mapped | same |
 //!
+//! What each check costs, in instructions of one allocation and its free together, whose layout is not known when
+//! compiling, in the mode `Local` (callgrind: all checks less all but the one; measured when they were written):
+//!
+//! | | 32 bytes | 1 KiB | 100 000 bytes |
+//! | --- | --- | --- | --- |
+//! | no check (release build) | 59 | 59 | 105 |
+//! | all checks | 476 | 535 | 106 948 |
+//! | a bit for each small block: owner, class, start and bit, at both ends of its use | 281 | 281 | – |
+//! | boundary tag, mark and neighbour of a medium block, at both ends | – | – | 266 |
+//! | links that are encoded, and checked when read | 44 | 44 | – |
+//! | the segment of an address is one of those known | 16 | 16 | 36 |
+//! | the layout | 17 | 17 | 35 |
+//! | freed memory is filled | 16 | 75 | 106 517 |
+//! | guards, blocks in no order | with a segment, with a slab | same | same |
+//!
 //! # 6. Forks
 //!
 //! Around a fork, handlers hold the locks of `Global` heaps, of the slot list, of the segment cache and of leftover ranges, so that the child

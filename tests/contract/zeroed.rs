@@ -82,6 +82,18 @@ fn blocks_after_a_reset_are_zero() {
     }
 }
 
+/// What was touched ends in the middle of what is handed out next.
+#[test]
+fn a_block_that_reaches_beyond_one_of_before_a_reset_is_zero() {
+    let sizes = [16, 100, 500, 1000, 2000, 4096, 8192, 16_384, 32_768];
+    for (before, after) in thin(sizes.into_iter().flat_map(|before| sizes.map(|after| (before, after)))) {
+        let mut heap = MallocState::local();
+        Held::expect(&heap, layout(before, 8)).forget();
+        heap.reset();
+        drop((0..10).map(|_| Held::zeroed(&heap, layout(after, 8))).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn blocks_after_a_reclaim_are_zero() {
     let eager = ReleasePolicy { interval: 1, batch: 1 };

@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_have_places_of_their_own() {
+    fn seven_in_eight_neighbours_have_places_of_their_own() {
         for size in [MIN_SEGMENT_SIZE, SystemPages::SEGMENT_SIZE, 2 * SystemPages::SEGMENT_SIZE] {
             let mut places: std::vec::Vec<_> =
                 (0..512).map(|index| core::ptr::from_ref(place((index + 99) * size)).addr()).collect();
             places.sort_unstable();
             places.dedup();
-            assert!(places.len() >= 500, "{} of 512 places", places.len());
+            assert!(places.len() >= 448, "{} of 512 places", places.len());
         }
     }
 }

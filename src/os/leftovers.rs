@@ -123,6 +123,7 @@ fn retry_in(leftovers: &Shared, most: usize, unmap: Unmap) -> usize {
 ///
 /// `native::map` returned the range, or it is an end of such a one. At `place`, a whole page of it can be written to, and
 /// nobody uses it any more.
+#[cfg(any(unix, feature = "hardened"))]
 pub(super) unsafe fn give_back(start: NonNull<u8>, len: usize, place: NonNull<u8>) {
     // SAFETY: the caller gives the range up.
     if unsafe { native::unmap(start, len) }.is_err() {

@@ -52,9 +52,9 @@ impl Stamped {
         assert!(bytes.is_empty() || bytes[0] == 0 && bytes[1..] == bytes[..bytes.len() - 1], "{self:?} is not zero");
     }
 
-    /// Where the last stamp stands: at the very end.
+    /// Where the last stamp stands: at the very end. Memory tools have blocks that are shorter than a stamp.
     fn last(&self) -> usize {
-        self.block.len() - 8
+        self.block.len().saturating_sub(8)
     }
 
     /// Where the other stamps stand.
@@ -66,24 +66,27 @@ impl Stamped {
         (self.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ offset as u64).to_le_bytes()
     }
 
-    fn at(&self, offset: usize) -> NonNull<u8> {
+    /// The bytes of a stamp, of which `len` matter.
+    fn stamp_place(&self, offset: usize, len: usize) -> NonNull<[u8]> {
         // SAFETY: stamps stand within the block.
-        unsafe { self.block.cast::<u8>().add(offset) }
+        let start = unsafe { self.block.cast::<u8>().add(offset) };
+        NonNull::slice_from_raw_parts(start, len.min(8).min(self.block.len() - offset))
     }
 
     fn stamped(self) -> Self {
         assert!(self.block.len() >= self.layout.size());
         assert_eq!(self.block.cast::<u8>().addr().get() % self.layout.align(), 0, "{self:?}");
         for offset in self.places().chain([self.last()]) {
-            let stamp = self.stamp(offset);
-            // SAFETY: the stamp lies within the block, which is this value's own.
-            unsafe { self.at(offset).cast().write_unaligned(stamp) };
+            let (stamp, mut place) = (self.stamp(offset), self.stamp_place(offset, 8));
+            // SAFETY: the stamp lies within the block, which is this value's own; any byte is a value of this type.
+            let place = unsafe { place.as_mut() };
+            place.copy_from_slice(&stamp[..place.len()]);
         }
         self
     }
 
     fn check_at(&self, offset: usize, len: usize) {
-        let found = NonNull::slice_from_raw_parts(self.at(offset), len.min(8));
+        let found = self.stamp_place(offset, len);
         // SAFETY: the stamp lies within the block, and was written when the block was made or resized.
         let found = unsafe { found.as_ref() };
         assert_eq!(*found, self.stamp(offset)[..found.len()], "{self:?} was written to at {offset:#x}");

@@ -9,6 +9,7 @@ use windows_sys::Win32::System::Threading::{AcquireSRWLockExclusive, ReleaseSRWL
 use crate::os::lock::RawLock;
 
 /// The system's own lock. It never allocates.
+#[allow(unreachable_pub, reason = "reached through the mode `Global`, which not all of these systems have")]
 pub struct SystemLock {
     state: UnsafeCell<SRWLOCK>,
 }

@@ -37,6 +37,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[inline]
     pub(crate) fn extent(&self, ptr: NonNull<u8>, layout: Layout) -> Extent {
         let extent = Extent::of::<S>(layout);
+        self.check_access(ptr, extent.size);
         #[cfg(any(debug_assertions, feature = "hardened"))]
         self.check_resized(ptr, layout, extent.route);
         #[cfg(not(any(debug_assertions, feature = "hardened")))]
@@ -102,7 +103,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         align: usize,
         may_move: bool,
     ) -> Option<Resized> {
-        self.check_access(ptr, old.size);
         // SAFETY: the caller keeps the contract of `resize_in_tier`.
         let (block, zero_from) = unsafe { self.resize_in_tier(ptr, old, new, align, may_move) }?;
         Some((self.hand_out_resized(block, old.size, new.size), zero_from))

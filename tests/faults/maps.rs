@@ -12,15 +12,15 @@ use mallocstate::os::{HugeAdvice, MapRequest, Release};
 use mallocstate::{MallocState, Mode, PageSource, SystemPages};
 
 use crate::child::in_child;
-use crate::on_system::{Mapped, OnSystem, is_emulated};
+use crate::on_system::{Mapped, OnSystem, is_watched};
 
 /// More maps than a test uses up: they take time, and memory of the system.
 const MOST_MAPS: usize = 300_000;
 
 /// How many maps a process may have; `None`, with a word about it, where they cannot be used up.
 fn most_maps() -> Option<usize> {
-    if is_emulated() {
-        println!("not tried: the emulator needs maps of its own");
+    if is_watched() {
+        println!("not tried: the emulator or memory tool needs maps of its own");
         return None;
     }
     let most = read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());

@@ -94,7 +94,14 @@ impl Stamped {
 
     /// Panics where the contents are not as they were left.
     pub(crate) fn check(&self) {
-        self.places().chain([self.last()]).for_each(|offset| self.check_at(offset, 8));
+        self.check_up_to(self.last(), self);
+        self.check_at(self.last(), 8);
+    }
+
+    /// Checks all stamps but the last of `before`, which this block was, as far as they reach in front of `end`.
+    fn check_up_to(&self, end: usize, before: &Self) {
+        let end = end.min(before.last());
+        self.places().take_while(|&offset| offset < end).for_each(|offset| self.check_at(offset, end - offset));
     }
 
     /// Grows or shrinks the block; whether the heap could. `zeroed` asks for zeros behind the old size.
@@ -116,7 +123,7 @@ impl Stamped {
             return false;
         };
         let (resized, kept) = (Self { block, layout: new, number: self.number }, size.min(old.size()));
-        resized.places().take_while(|&offset| offset < kept).for_each(|offset| resized.check_at(offset, kept - offset));
+        resized.check_up_to(kept, self);
         if grows && zeroed {
             resized.check_zero(old.size());
         }

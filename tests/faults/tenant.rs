@@ -6,6 +6,7 @@ use mallocstate::{MallocState, Mode};
 use crate::blocks::{Random, check_all, sizes_of_all_tiers};
 use crate::pool::{Pool, SEGMENT};
 use crate::stamped::{Stamped, free_all, usable};
+use crate::support::returned::assert_counted;
 
 /// The source of all runs.
 pub(crate) type Source<'m> = TestPages<&'m Pool<'m>>;
@@ -223,7 +224,7 @@ where
         check_all(&mut self.heap);
         let ((bytes, count), stats) = (usable(&self.blocks), self.heap.stats());
         assert_eq!(bytes, self.bytes);
-        assert_eq!((stats.live, stats.live_blocks), (bytes + self.arena.0, count + self.arena.1), "{stats}");
+        assert_counted((stats.live_blocks, stats.live), (count + self.arena.1, bytes + self.arena.0));
         let failures = stats.failures;
         assert_eq!(failures.limit + failures.source + failures.size, self.refused, "{failures:?}");
         let source = self.heap.source();

@@ -62,7 +62,7 @@ impl Report {
                 Some(&["AddressSanitizer: use-after-poison", "READ of size 1"])
             }
             (Tool::AddressSanitizer, Self::Write) => Some(&["AddressSanitizer: use-after-poison", "WRITE of size 1"]),
-            (Tool::Memcheck, Self::Read) => Some(&["Invalid read of size 1", "a block of size"]),
+            (Tool::Memcheck, Self::Read) => Some(&["Invalid read of size 1"]),
             (Tool::Memcheck, Self::Write) => Some(&["Invalid write of size 1"]),
             (Tool::Memcheck, Self::Free) => Some(&["Invalid free()", "free'd"]),
             (Tool::Memcheck, Self::Uninitialised) => {

@@ -24,6 +24,9 @@ mod pool;
 #[cfg(target_os = "linux")]
 #[path = "faults/resource_limits.rs"]
 mod resource_limits;
+#[cfg(target_os = "linux")]
+#[path = "support/runner.rs"]
+mod runner;
 #[path = "faults/stamped.rs"]
 mod stamped;
 #[path = "faults/tenant.rs"]

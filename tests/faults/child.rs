@@ -1,6 +1,6 @@
 //! Tests that change the whole process run in one of their own.
 
-use std::process::Command;
+use crate::runner::{errors, this_program};
 
 /// Says which test the process is the child of.
 const CASE: &str = "MALLOCSTATE_FAULT";
@@ -12,9 +12,8 @@ pub(crate) fn in_child(name: &str, work: impl FnOnce()) {
         return;
     }
     let arguments = ["--exact", name, "--nocapture", "--test-threads=1"];
-    let mut child = Command::new(std::env::current_exe().expect("this program's path"));
-    let output = child.args(arguments).env(CASE, name).output().expect("this program runs");
-    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = this_program().args(arguments).env(CASE, name).output().expect("this program runs");
+    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), errors(&output));
     assert!(printed.contains("1 passed"), "{name}: {}\n{printed}\n{errors}", output.status);
     println!("{printed}");
 }

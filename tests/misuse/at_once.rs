@@ -10,7 +10,8 @@ use mallocstate::allocator_api2::alloc::Allocator;
 use super::child::When::AtOnce;
 use super::child::caught;
 use super::{
-    CLASS, DAMAGED, FOREIGN, NO_START, TWICE, give, give_misused, inside, layout, misusing, of, overwrite, take,
+    CLASS, DAMAGED, FOREIGN, MEDIUM_MAX, NO_START, TWICE, give, give_misused, inside, layout, misusing, of, overwrite,
+    take,
 };
 
 const FREE: [&str; 2] = ["freed twice", "free already"];
@@ -109,7 +110,7 @@ misuse! {
         drop(owner);
         give_misused(&heap, block, of(size));
     }
-    a_medium_block_by_two_threads: AtOnce, TWICE, [40_000, 500_000] => |size| {
+    a_medium_block_by_two_threads: AtOnce, TWICE, [40_000, MEDIUM_MAX / 2] => |size| {
         let heap = MallocState::new();
         let [block, _neighbour] = [(); 2].map(|()| take(&heap, of(size)));
         let address = block.as_ptr().expose_provenance();
@@ -131,7 +132,7 @@ misuse! {
     a_layout_that_is_longer_than_its_block: AtOnce, LAYOUT, [0, 1, 2, 3] => |which| {
         let [asked, freed] = [
             [layout(50_000, 64), layout(60_000, 64)],
-            [layout(200_000, 4096), layout(400_000, 4096)],
+            [layout(MEDIUM_MAX / 5, 4096), layout(MEDIUM_MAX / 2, 4096)],
             [of(2_000_000), of(2_100_000)],
             [layout(5 << 20, 4096), layout(6 << 20, 4096)],
         ][which];

@@ -50,8 +50,6 @@ pub(crate) fn output_of_child(name: &str, value: &str) -> Output {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     let mut child = this_program();
     child.args(arguments).env(CASE, format!("{name} {value}")).env_remove("RUST_BACKTRACE");
-    // AddressSanitizer would be first: what is tested here are the heap's own checks.
-    child.env("ASAN_OPTIONS", "allow_user_poisoning=0:detect_leaks=0");
     child.output().expect("this program runs")
 }
 

@@ -10,6 +10,7 @@ use super::leftovers;
 use super::native::page_size;
 use super::ranges::map;
 use super::source::{Growth, HugeAdvice, PageError};
+use crate::primitives::sanitizer;
 
 /// Makes a range longer. What is added reads as zero.
 ///
@@ -111,7 +112,8 @@ fn says(place: *mut u32, word: u32) -> bool {
     let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     loop {
         // SAFETY: the system reads the word itself, and says where it cannot; it waits no time for it to change.
-        let outcome = unsafe { libc::syscall(libc::SYS_futex, place, wait, word, &raw const no_time) };
+        let ask = || unsafe { libc::syscall(libc::SYS_futex, place, wait, word, &raw const no_time) };
+        let outcome = sanitizer::unreported(ask);
         match last_error() {
             _ if outcome == 0 => return true,
             libc::EINTR => {}

@@ -45,6 +45,8 @@ mod tool;
 
 use core::ptr::NonNull;
 
+#[cfg(all(feature = "std", target_os = "linux"))]
+pub(crate) use tool::unreported;
 pub(crate) use tool::{
     ENABLED, accessible, freed, leaving, moved, poison, pool_gone, pool_made, read, unpoison, write,
 };

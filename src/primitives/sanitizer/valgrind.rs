@@ -87,15 +87,20 @@ impl Drop for Unreported {
     }
 }
 
+/// Does what would be reported, and is right all the same.
+pub(crate) fn unreported<T>(what: impl FnOnce() -> T) -> T {
+    let _unreported = Unreported::new();
+    what()
+}
+
 /// The word at `ptr`, poisoned or not.
 ///
 /// # Safety
 ///
 /// As for reading the pointer.
 pub(crate) unsafe fn read<T: Copy>(ptr: NonNull<T>) -> T {
-    let _unreported = Unreported::new();
     // SAFETY: the caller keeps the contract.
-    unsafe { ptr.read_volatile() }
+    unreported(|| unsafe { ptr.read_volatile() })
 }
 
 /// Writes the word at `ptr`, poisoned or not.
@@ -104,9 +109,8 @@ pub(crate) unsafe fn read<T: Copy>(ptr: NonNull<T>) -> T {
 ///
 /// As for writing the pointer.
 pub(crate) unsafe fn write<T: Copy>(ptr: NonNull<T>, word: T) {
-    let _unreported = Unreported::new();
     // SAFETY: the caller keeps the contract.
-    unsafe { ptr.write_volatile(word) };
+    unreported(|| unsafe { ptr.write_volatile(word) });
 }
 
 /// Says that nobody may access these bytes.
@@ -126,8 +130,7 @@ pub(super) fn define(ptr: NonNull<u8>, len: usize) {
 
 /// How many of the first `len` bytes may be accessed: of a block, as many as its user has asked for.
 pub(crate) fn accessible(ptr: NonNull<u8>, len: usize) -> usize {
-    let _unreported = Unreported::new();
-    match ask_of_range(Request::CheckMemIsAddressable, ptr, len) {
+    match unreported(|| ask_of_range(Request::CheckMemIsAddressable, ptr, len)) {
         0 => len,
         poisoned => poisoned - ptr.addr().get(),
     }

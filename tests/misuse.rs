@@ -323,7 +323,9 @@ misuse! {
         let bad = [block, inside(block, 16), take(&owner, of(160)), block][which];
         match which {
             0 => give(&engine, block, of(160)),
-            _ => overwrite(block, 0, if which == 3 { 161 } else { 160 }, 0),
+            // One byte too many, which is another one of the neighbour's mirror in each byte order.
+            3 => overwrite(block, 0, 161, 0xFF),
+            _ => overwrite(block, 0, 160, 0),
         }
         give_misused(&engine, bad, of(160));
     }

@@ -138,6 +138,9 @@
 //! | write over the boundary tag of a medium block | when the block or its neighbour goes back | same |
 //! | free of a mapping twice | at once, while its segment is still mapped | same |
 //!
+//! A check reads what stands beside the block. Where the page of that is gone, as with a segment that was unmapped, or on
+//! Windows a page of a free block that `reclaim` gave back, the system ends the program instead, without that line.
+//!
 //! What each check costs, in instructions of one allocation and its free together, whose layout is not known when
 //! compiling, in the mode `Local` (callgrind: all checks less all but the one; measured when they were written):
 //!

@@ -251,8 +251,9 @@ misuse! {
         give_misused(&heap, first, of(size));
         give_back(&heap);
     }
-    /// The last of three blocks merges into what is in front of it, the first does not.
-    a_medium_block_again_after_its_return: AtOnceIfChecked, DAMAGED, [0, 1, 2] => |which| {
+    /// The last of three blocks merges into what is in front of it, the first does not. On Windows the page that the
+    /// second one started in is gone after a reclaim: there the system ends the program.
+    a_medium_block_again_after_its_return: AtOnceIfChecked, DAMAGED, if cfg!(windows) { vec![0, 2] } else { vec![0, 1, 2] } => |which| {
         let heap = MallocState::new();
         let blocks = [(); 3].map(|()| take(&heap, of(40_000)));
         let _neighbour = take(&heap, of(40_000));

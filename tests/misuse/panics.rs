@@ -22,17 +22,20 @@ unsafe impl PageSource for Panics {
 
     fn map(&self, request: MapRequest) -> Result<Pages, PageError> {
         self.at("map");
-        SystemPages::new().map(request).map(|pages| Pages { needs_commit: self.0 == "commit", ..pages })
+        SystemPages::new()
+            .map(request)
+            .map(|pages| Pages { needs_commit: pages.needs_commit || self.0 == "commit", ..pages })
     }
 
-    unsafe fn commit(&self, _: NonNull<u8>, _: usize) -> Result<(), PageError> {
+    unsafe fn commit(&self, ptr: NonNull<u8>, len: usize) -> Result<(), PageError> {
         self.at("commit");
-        Ok(())
+        // SAFETY: the caller keeps the contract of this very method.
+        unsafe { SystemPages::new().commit(ptr, len) }
     }
 
     unsafe fn discard(&self, ptr: NonNull<u8>, len: usize) -> Result<Discarded, PageError> {
         self.at("discard");
-        // SAFETY: the caller keeps the contract of this very method.
+        // SAFETY: as above.
         unsafe { SystemPages::new().discard(ptr, len) }
     }
 

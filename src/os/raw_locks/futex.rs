@@ -12,7 +12,6 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// The system's own lock. It never allocates.
-#[allow(unreachable_pub, reason = "reached through the mode `Global`, which not all of these systems have")]
 #[derive(Debug)]
 pub struct SystemLock {
     state: AtomicU32,

@@ -7,7 +7,6 @@ use crate::os::raw_locks::waiting::{SPINS, give_way, spin_loop};
 use crate::primitives::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// A spinning lock. It never allocates.
-#[allow(unreachable_pub, reason = "reached through the mode `Global`, which not all of these systems have")]
 #[derive(Debug)]
 pub struct SystemLock {
     held: AtomicBool,

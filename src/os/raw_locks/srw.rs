@@ -9,7 +9,7 @@ use windows_sys::Win32::System::Threading::{AcquireSRWLockExclusive, ReleaseSRWL
 use crate::os::lock::RawLock;
 
 /// The system's own lock. It never allocates.
-#[allow(unreachable_pub, reason = "reached through the mode `Global`, which not all of these systems have")]
+#[cfg_attr(target_env = "gnu", expect(unreachable_pub, reason = "reached through the mode `Global` elsewhere"))]
 pub struct SystemLock {
     state: UnsafeCell<SRWLOCK>,
 }

@@ -158,7 +158,9 @@ fn all_tiers_in_segments_of_16_mib() {
 
 #[test]
 fn a_static_buffer_is_a_region() {
-    #[repr(C, align(262144))]
+    // A program for Windows cannot align what is static to more than 8 KiB: part of the buffer is left over there.
+    #[cfg_attr(windows, repr(C))]
+    #[cfg_attr(not(windows), repr(C, align(262144)))]
     struct Buffer([MaybeUninit<u8>; MIB]);
     static mut BUFFER: Buffer = Buffer([MaybeUninit::uninit(); MIB]);
 
@@ -166,7 +168,11 @@ fn a_static_buffer_is_a_region() {
     // SAFETY: no other reference to the static is ever made.
     let buffer = unsafe { &mut *place };
     let range = buffer.0.as_ptr_range();
-    let heap = MallocState::local_in(RegionPages::new(&mut buffer.0));
+    let pages = RegionPages::new(&mut buffer.0);
+    let bytes = pages.free_bytes();
+    let usable = if cfg!(windows) { MIB / 2..=MIB } else { MIB..=MIB };
+    assert!(usable.contains(&bytes), "{bytes} of {usable:?}");
+    let heap = MallocState::local_in(pages);
     let mut squares: HeapVec<u64, &LocalMallocState<RegionPages>> = HeapVec::new_in(&heap);
     squares.extend((0..1000).map(|n| n * n));
     let boxed = HeapBox::new_in([7_u8; 20_000], &heap);
@@ -176,7 +182,7 @@ fn a_static_buffer_is_a_region() {
         assert!(range.contains(&address.cast()) && heap.contains(address));
     }
     drop((squares, boxed));
-    assert_eq!(heap.mapped() + heap.source().free_bytes(), MIB);
+    assert_eq!(heap.mapped() + heap.source().free_bytes(), bytes);
     assert_eq!(heap.destroy().live_blocks(), 1);
 }
 

@@ -10,6 +10,9 @@ use crate::tenant::{Source, Tenant};
 /// Steps before the reclaim.
 const STEPS: usize = 330;
 
+/// Bytes of pages that are free in one run and not in another: with the feature `hardened` blocks come in no order.
+const BY_CHANCE: usize = if cfg!(feature = "hardened") { 64 << 10 } else { 0 };
+
 /// What a reclaim gave back, and another one when nothing was refused any more; what stayed mapped then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Reclaimed {
@@ -63,7 +66,8 @@ fn refuse_each<M: Mode>(
                 let (parts, _) = run(setting, &mut memory, Some(fault), mode);
                 assert_eq!(parts.mapped, whole.mapped, "{fault:?}");
                 // Some of it goes back twice: what cannot be unmapped is discarded, and slabs are tried again whole.
-                assert!(parts.first + parts.second >= whole.first, "{fault:?}: {parts:?}, {whole:?}");
+                let given_back = parts.first + parts.second + BY_CHANCE;
+                assert!(given_back >= whole.first, "{fault:?}: {parts:?}, {whole:?}");
             }
         }
     }

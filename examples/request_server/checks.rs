@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Method;
 use http_body::Frame;
-use reqwest::{Body, Method};
 
 use crate::client::{Client, Error, Refusal};
 use crate::documents::Document;
@@ -34,7 +34,7 @@ struct Case {
 /// Runs all checks on a server of their own; the answer is how many there were.
 pub(crate) async fn run() -> Result<usize, Error> {
     let (server, service) = service::start(LIMIT).await?;
-    let client = Client::new(server)?;
+    let client = Client::new(server);
     let good = Document::new("a good request", "Every heap is a value; a value has an end.".repeat(100));
     let cases = cases();
     let count = cases.len() + 1;
@@ -119,7 +119,7 @@ struct Chunks(VecDeque<Bytes>);
 
 impl Chunks {
     fn of(text: String) -> Body {
-        Body::wrap(Self(text.as_bytes().chunks(10_000).map(Bytes::copy_from_slice).collect()))
+        Body::new(Self(text.as_bytes().chunks(10_000).map(Bytes::copy_from_slice).collect()))
     }
 }
 

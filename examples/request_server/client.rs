@@ -2,7 +2,12 @@
 
 use std::net::SocketAddr;
 
-use reqwest::{Body, Method, StatusCode};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +18,7 @@ pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client that keeps one connection to one server.
 pub(crate) struct Client {
-    http: reqwest::Client,
+    http: Http<HttpConnector, Body>,
     server: SocketAddr,
 }
 
@@ -35,19 +40,20 @@ pub(crate) struct Refusal {
 }
 
 impl Client {
-    pub(crate) fn new(server: SocketAddr) -> Result<Self, Error> {
-        Ok(Self { http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build()?, server })
+    pub(crate) fn new(server: SocketAddr) -> Self {
+        Self { http: Http::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http(), server }
     }
 
     pub(crate) async fn send(&self, method: Method, route: &str, body: impl Into<Body>) -> Result<Reply, Error> {
-        let request = self.http.request(method, format!("http://{}{route}", self.server));
-        let response = request.body(body).send().await?;
+        let request = Request::builder().method(method).uri(format!("http://{}{route}", self.server));
+        let response = self.http.request(request.body(body.into())?).await?;
         let number = |name, prefix| {
             let value = response.headers().get(name)?.to_str().ok()?;
             value.strip_prefix(prefix)?.parse().ok()
         };
         let (handler, peak) = (number(TIMING, "handler;dur="), number(PEAK, ""));
-        Ok(Reply { status: response.status(), handler, peak, body: response.bytes().await?.into() })
+        let status = response.status();
+        Ok(Reply { status, handler, peak, body: response.into_body().collect().await?.to_bytes().into() })
     }
 }
 

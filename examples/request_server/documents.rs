@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
-use ignore::WalkBuilder;
+use walkdir::WalkDir;
 
 use crate::plain::{self, Answer};
 use crate::words::MAX_BODY;
@@ -67,12 +67,12 @@ fn read_one(path: &Path) -> Result<Document, InputError> {
     Ok(Document::new(path.display().to_string(), text))
 }
 
-/// The files that are neither hidden nor in the repository's list of ignored ones.
+/// The files that are neither hidden nor made by a build.
 fn files(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let walk = WalkBuilder::new(root).require_git(false).parents(false).build();
-    walk.filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
-        .map(|e| e.into_path())
+    let is_source = |name: &str| !name.starts_with('.') && name != "target";
+    let walk = WalkDir::new(root).min_depth(1).into_iter();
+    let kept = walk.filter_entry(move |entry| entry.file_name().to_str().is_some_and(is_source));
+    kept.filter_map(Result::ok).filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path())
 }
 
 /// A file's name within the repository, and its text; none if it is no text.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use axum::http::{Method, StatusCode};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Method, StatusCode};
 use tokio::task::JoinSet;
 
 use crate::client::{Client, Error, Refusal};
@@ -38,7 +38,7 @@ pub(crate) struct Drive {
 
 impl Drive {
     pub(crate) fn new(server: SocketAddr, connections: usize, documents: Vec<Document>) -> Result<Self, Error> {
-        let clients = (0..connections).map(|_| Client::new(server).map(Arc::new)).collect::<Result<_, _>>()?;
+        let clients = (0..connections).map(|_| Arc::new(Client::new(server))).collect();
         Ok(Self { clients, documents: documents.into() })
     }
 

@@ -73,7 +73,9 @@ unsafe impl<const SEGMENT: usize> PageSource for Probe<SEGMENT> {
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
         self.unmapped.fetch_add(len, Relaxed);
         if self.insists_on_zeros {
-            // SAFETY: the range is the heap's until this call returns, and committed on systems without commits.
+            // SAFETY: the range is the heap's until this call returns. What was never committed reads as zero then.
+            unsafe { SystemPages::new().commit(ptr, len) }?;
+            // SAFETY: as above.
             let bytes = unsafe { std::slice::from_raw_parts(ptr.as_ptr(), len) };
             let rest = &bytes[Self::HEADER..];
             assert!(rest[0] == 0 && rest[1..] == rest[..rest.len() - 1], "a range comes back with what was in it");

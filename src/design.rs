@@ -158,10 +158,11 @@
 //!
 //! # 6. Forks
 //!
-//! Around a fork, handlers hold the locks of `Global` heaps, of the slot list, of the segment cache and of leftover ranges, so that the child
-//! finds them free (not that of a heap that has no core yet: asking such a heap for its segments while another thread forks
-//! can leave it locked in the child). What other threads had in their caches is lost to the child; the heap's structures are whole. A
-//! `Threaded` heap that another thread was using at that moment must not be used in the child.
+//! Around a fork, handlers hold the locks of `Global` heaps, of the slot list, of the segment cache and of leftover ranges,
+//! so that the child finds them free (not that of a heap that has no core yet: asking such a heap for its segments while
+//! another thread forks can leave it locked in the child). What other threads had in their caches is lost to the child, and
+//! so is a leftover range that one of them was asking the system about; the heap's structures are whole. A `Threaded` heap
+//! that another thread was using at that moment must not be used in the child.
 //!
 //! # 7. Memory tools
 //!

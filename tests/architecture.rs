@@ -37,7 +37,6 @@ const UNSAFE_FILES: &[&str] = &[
     "api/slab_allocator.rs",
     "cache/chunks.rs",
     "cache/magazine.rs",
-    "cache/slot.rs",
     "cache/tests.rs",
     "cache/thread_cache.rs",
     "coalesce/block.rs",

@@ -127,7 +127,7 @@ macro_rules! misuse {
 }
 
 misuse! {
-    a_read_after_the_free: Report::Read => |heap, size| {
+    a_read_after_the_free: Report::ReadOfFree => |heap, size| {
         let [block, _neighbour] = [(); 2].map(|()| take(heap, size));
         write(block);
         give(heap, block, size);
@@ -212,7 +212,7 @@ fn a_growth_of_a_free_block() {
         return;
     }
     for size in SIZES {
-        run(NAME, &size.to_string()).check(NAME, Report::Read);
+        run(NAME, &size.to_string()).check(NAME, Report::ReadOfFree);
     }
 }
 

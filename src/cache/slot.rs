@@ -3,14 +3,12 @@
 //! What a slot stands for, a thread cache in each heap, is touched only by the thread that leases it. Leases pass from
 //! thread to thread through the lock of the [list](SlotList), which orders what they do.
 
-#![cfg_attr(unix, expect(unsafe_code, reason = "a fork frees a lock"))]
-
 use core::cell::Cell;
 use core::marker::PhantomData;
 
 use crate::cache::slot_list::{SLOTS, SlotList};
 #[cfg(unix)]
-use crate::os::lock::RawLock;
+use crate::os::raw_locks::SystemLock;
 use crate::os::thread_exit::at_thread_exit;
 
 /// The one list that the threads of the process share.
@@ -99,34 +97,11 @@ pub(crate) fn high_water() -> usize {
     SLOT_LIST.high_water()
 }
 
-/// Before a fork: takes the list's lock.
-///
-/// In the child the slots of threads that are not there stay leased: what belongs to them may be half done.
+/// The lock that is held around a fork. In the child the slots of threads that are not there stay leased: what belongs to
+/// them may be half done.
 #[cfg(unix)]
-pub(crate) fn fork_prepare() {
-    SLOT_LIST.raw().lock();
-}
-
-/// After a fork, in the parent: gives the list's lock back.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_parent() {
-    // SAFETY: the caller holds the lock.
-    unsafe { SLOT_LIST.raw().unlock() }
-}
-
-/// After a fork, in the child: frees the list's lock.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_child() {
-    // SAFETY: a child has one thread, and it holds the lock.
-    unsafe { SLOT_LIST.raw().unlock_in_child() }
+pub(crate) fn fork_lock() -> &'static SystemLock {
+    SLOT_LIST.raw()
 }
 
 #[cfg(test)]

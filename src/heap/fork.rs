@@ -10,6 +10,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 use crate::cache::slot;
+use crate::os::lock::RawLock;
+use crate::os::raw_locks::SystemLock;
 use crate::os::{leftovers, native, segment_cache};
 
 /// What the mode `Global` does around a fork, where there is such a mode.
@@ -44,42 +46,41 @@ fn handlers(of: &AtomicPtr<Handlers>) -> Option<&'static Handlers> {
     unsafe { of.load(Acquire).as_ref() }
 }
 
+/// The locks of the crate's statics, in the order in which they are taken.
+fn locks() -> [&'static SystemLock; 3] {
+    [slot::fork_lock(), segment_cache::fork_lock(), leftovers::fork_lock()]
+}
+
 extern "C" fn prepare() {
     let global = handlers(&GLOBAL);
     if let Some(global) = global {
         (global.prepare)();
     }
-    slot::fork_prepare();
-    segment_cache::fork_prepare();
-    leftovers::fork_prepare();
+    locks().into_iter().for_each(RawLock::lock);
     // Under the locks that were just taken: of two threads that fork, one waits above.
     PREPARED.store(global.map_or(ptr::null_mut(), |global| ptr::from_ref(global).cast_mut()), Release);
 }
 
 extern "C" fn parent() {
     let global = handlers(&PREPARED);
-    // SAFETY: `prepare` ran in this thread.
-    unsafe { leftovers::fork_parent() };
-    // SAFETY: as above.
-    unsafe { segment_cache::fork_parent() };
-    // SAFETY: as above.
-    unsafe { slot::fork_parent() };
+    for lock in locks().into_iter().rev() {
+        // SAFETY: `prepare` took the lock in this thread.
+        unsafe { lock.unlock() };
+    }
     if let Some(global) = global {
-        // SAFETY: as above.
+        // SAFETY: `prepare` ran its counterpart in this thread.
         unsafe { (global.parent)() };
     }
 }
 
 extern "C" fn child() {
     let global = handlers(&PREPARED);
-    // SAFETY: `prepare` ran in this thread, the only one here.
-    unsafe { leftovers::fork_child() };
-    // SAFETY: as above.
-    unsafe { segment_cache::fork_child() };
-    // SAFETY: as above.
-    unsafe { slot::fork_child() };
+    for lock in locks().into_iter().rev() {
+        // SAFETY: `prepare` took the lock in this thread, the only one here.
+        unsafe { lock.unlock_in_child() };
+    }
     if let Some(global) = global {
-        // SAFETY: as above.
+        // SAFETY: `prepare` ran its counterpart in this thread.
         unsafe { (global.child)() };
     }
 }

@@ -18,8 +18,6 @@
 use core::ptr::NonNull;
 
 use super::lock::Locked;
-#[cfg(unix)]
-use super::lock::RawLock;
 use super::native;
 use super::raw_locks::SystemLock;
 
@@ -178,32 +176,10 @@ pub(super) fn bytes() -> usize {
     LEFTOVERS.lock().bytes
 }
 
-/// Before a fork: takes the lock.
+/// The lock that is held around a fork. A range that another thread is asking the system about is lost to the child.
 #[cfg(unix)]
-pub(crate) fn fork_prepare() {
-    LEFTOVERS.raw().lock();
-}
-
-/// After a fork, in the parent: gives the lock back.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_parent() {
-    // SAFETY: the caller holds the lock.
-    unsafe { LEFTOVERS.raw().unlock() }
-}
-
-/// After a fork, in the child: frees the lock.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_child() {
-    // SAFETY: a child has one thread, and it holds the lock.
-    unsafe { LEFTOVERS.raw().unlock_in_child() }
+pub(crate) fn fork_lock() -> &'static SystemLock {
+    LEFTOVERS.raw()
 }
 
 #[cfg(test)]

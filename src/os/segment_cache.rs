@@ -15,13 +15,11 @@
 //!   system refused to take a range back.
 //! - No system call is made under the lock: a place is reserved for a range that is being worked on.
 
-#![expect(unsafe_code, reason = "calls the system; a fork frees a lock")]
+#![expect(unsafe_code, reason = "calls the system")]
 
 use core::ptr::NonNull;
 
 use super::lock::Locked;
-#[cfg(unix)]
-use super::lock::RawLock;
 use super::native;
 use super::ranges;
 use super::raw_locks::SystemLock;
@@ -269,32 +267,10 @@ pub(super) fn set_bounds(dirty: usize, mapped: usize) {
     evict(&CACHE, SYSTEM, SegmentCache::exceeds_bounds);
 }
 
-/// Before a fork: takes the cache's lock.
+/// The lock that is held around a fork.
 #[cfg(unix)]
-pub(crate) fn fork_prepare() {
-    CACHE.raw().lock();
-}
-
-/// After a fork, in the parent: gives the cache's lock back.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_parent() {
-    // SAFETY: the caller holds the lock.
-    unsafe { CACHE.raw().unlock() }
-}
-
-/// After a fork, in the child: frees the cache's lock.
-///
-/// # Safety
-///
-/// This thread called [`fork_prepare`] before the fork.
-#[cfg(unix)]
-pub(crate) unsafe fn fork_child() {
-    // SAFETY: a child has one thread, and it holds the lock.
-    unsafe { CACHE.raw().unlock_in_child() }
+pub(crate) fn fork_lock() -> &'static SystemLock {
+    CACHE.raw()
 }
 
 #[cfg(test)]

@@ -77,13 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn seven_in_eight_neighbours_have_places_of_their_own() {
+    fn neighbours_have_places_of_their_own() {
+        // Strides of the shorter segments of 32-bit systems meet more often.
+        let most = if cfg!(target_pointer_width = "64") { 500 } else { 448 };
         for size in [MIN_SEGMENT_SIZE, SystemPages::SEGMENT_SIZE, 2 * SystemPages::SEGMENT_SIZE] {
             let mut places: std::vec::Vec<_> =
                 (0..512).map(|index| core::ptr::from_ref(place((index + 99) * size)).addr()).collect();
             places.sort_unstable();
             places.dedup();
-            assert!(places.len() >= 448, "{} of 512 places", places.len());
+            assert!(places.len() >= most, "{} of 512 places", places.len());
         }
     }
 }

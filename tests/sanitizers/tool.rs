@@ -44,6 +44,8 @@ pub(crate) enum Report {
     Nothing,
     /// A read of one byte that may not be accessed.
     Read,
+    /// Such a read within a free block, which memcheck knows.
+    ReadOfFree,
     /// A write of one byte that may not be accessed.
     Write,
     /// A free of a block that is free.
@@ -58,11 +60,12 @@ impl Report {
         match (tool, self) {
             (_, Self::Nothing) | (Tool::AddressSanitizer, Self::Uninitialised) => None,
             // A free looks at the block's first byte.
-            (Tool::AddressSanitizer, Self::Read | Self::Free) => {
+            (Tool::AddressSanitizer, Self::Read | Self::ReadOfFree | Self::Free) => {
                 Some(&["AddressSanitizer: use-after-poison", "READ of size 1"])
             }
             (Tool::AddressSanitizer, Self::Write) => Some(&["AddressSanitizer: use-after-poison", "WRITE of size 1"]),
             (Tool::Memcheck, Self::Read) => Some(&["Invalid read of size 1"]),
+            (Tool::Memcheck, Self::ReadOfFree) => Some(&["Invalid read of size 1", "a block of size"]),
             (Tool::Memcheck, Self::Write) => Some(&["Invalid write of size 1"]),
             (Tool::Memcheck, Self::Free) => Some(&["Invalid free()", "free'd"]),
             (Tool::Memcheck, Self::Uninitialised) => {

@@ -98,11 +98,14 @@ const UNSAFE_FILES: &[&str] = &[
     "slab/depot.rs",
     "slab/link.rs",
     "slab/locate.rs",
+    "slab/nursery.rs",
     "slab/pool.rs",
     "slab/range.rs",
     "slab/root.rs",
     "slab/segment.rs",
     "slab/slab.rs",
+    "slab/tag.rs",
+    "slab/tests.rs",
 ];
 
 /// Files of plain arithmetic, and what they name outside `core`: constants, functions and traits without `unsafe`.

@@ -28,6 +28,11 @@ impl FlushesSeen {
         Self(Cell::new(requests.0.load(Relaxed)))
     }
 
+    /// Whether there was a request since the last one followed.
+    pub(crate) fn are_behind(&self, requests: &FlushRequests) -> bool {
+        self.0.get() != requests.0.load(Relaxed)
+    }
+
     /// Whether there was a request since the last call; the caller flushes then.
     pub(crate) fn must_follow(&self, requests: &FlushRequests) -> bool {
         let asked = requests.0.load(Acquire);

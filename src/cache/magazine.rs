@@ -1,4 +1,5 @@
-//! One class of a thread cache: the loaded and the previous magazine, and a bump range.
+//! One class of a thread cache: the loaded and the previous magazine, and a bump range. While the heap is young, the range is
+//! a run of the nursery; and a class that never had another one has no root.
 //!
 //! ```text
 //! allocate ◄── loaded ◄── previous ◄── depot ◄── bitmaps ◄── bump range ◄── portion, slab
@@ -11,7 +12,7 @@
 //! # Invariants
 //!
 //! - All zero is the empty state. `loaded` has `capacity - room` blocks, `previous` none or `capacity`.
-//! - `bump` is null, or the cache cuts a slab; `bump_left` is a multiple of the block size, and the range ends at
+//! - `bump` is null, or the cache cuts a slab or a run of the nursery; `bump_left` is a multiple of the block size, and the range ends at
 //!   `bump + bump_left`.
 //! - Only the thread that leases the cache's slot, or the holder of an exclusive borrow of the heap, writes; the atomics
 //!   are for those who count.
@@ -26,7 +27,8 @@ use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
 use crate::segment::Refusal;
-use crate::slab::{Block, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
+use crate::slab::{Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
+use crate::slab::{return_range_without_root, return_without_root};
 
 /// The cached blocks of one class.
 #[repr(C)]
@@ -208,11 +210,26 @@ impl Magazines {
         rest
     }
 
+    /// The first block of a run from the nursery, for a class that has no other: `capacity` is what a magazine may have.
+    pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> NonNull<u8> {
+        if self.capacity.load(Relaxed) == 0 {
+            self.set_capacity(capacity);
+        }
+        self.bump.set(run.start.as_ptr().wrapping_add(size));
+        self.bump_left.store((run.len - size) as u32, Relaxed);
+        run.start
+    }
+
+    /// Whether a refill would find the previous magazine.
+    pub(super) fn has_previous(&self) -> bool {
+        !self.previous.load(Relaxed).is_null()
+    }
+
     /// Takes a block for which the loaded magazine has no room: the previous one moves on to the root, the loaded one
     /// becomes the previous. Classes without magazines give the block straight back to its slab.
     pub(crate) fn overflow<S: PageSource, L: RawLock>(
         &self,
-        root: &Locked<L, SlabRoot>,
+        root: Option<&Locked<L, SlabRoot>>,
         context: &SlabContext<'_, S, L>,
         class: SizeClass,
         block: Block,
@@ -224,7 +241,10 @@ impl Magazines {
                 corruption("block freed twice", block.into_raw().as_ptr());
             }
             if let Some(previous) = self.take_previous() {
-                root.lock().take_magazine(context, class, previous);
+                match root {
+                    Some(root) => root.lock().take_magazine(context, class, previous),
+                    None => return_without_root(context, class, previous),
+                }
             }
             self.previous.store(self.take_loaded().into_raw(), Relaxed);
         }
@@ -233,22 +253,27 @@ impl Magazines {
         }
     }
 
-    /// Gives every block back to its slab; the answer is how many there were, those of the bump range included.
+    /// Gives every block back to its slab, or to the nursery; the answer is how many there were, those of the bump range included.
     pub(crate) fn flush<S: PageSource, L: RawLock>(
         &self,
-        root: &Locked<L, SlabRoot>,
+        root: Option<&Locked<L, SlabRoot>>,
         context: &SlabContext<'_, S, L>,
         class: SizeClass,
     ) -> usize {
         let (cached, range) = (self.cached(), self.bump_end());
         let left = self.bump_left.load(Relaxed) as usize;
         if cached > 0 || range.is_some() {
-            let mut root = root.lock();
+            let mut root = root.map(Locked::lock);
             for magazine in [Some(self.take_loaded()), self.take_previous()].into_iter().flatten() {
-                root.return_blocks(context, class, magazine);
+                match &mut root {
+                    Some(root) => root.return_blocks(context, class, magazine),
+                    None => return_without_root(context, class, magazine),
+                }
             }
-            if let Some(end) = range {
-                root.return_range(context, end - left, end);
+            match (range, &mut root) {
+                (None, _) => {}
+                (Some(end), Some(root)) => root.return_range(context, class, end - left, end),
+                (Some(end), None) => return_range_without_root(context, class, end - left, end),
             }
         }
         self.forget();
@@ -310,7 +335,7 @@ pub(crate) fn take_one<S: PageSource, L: RawLock>(
         }
         Refill::Range(range) => {
             let start = range.start.addr().get();
-            root.return_range(context, start + class.size(), start + range.len);
+            root.return_range(context, class, start + class.size(), start + range.len);
             Ok(range.start)
         }
     }
@@ -318,12 +343,15 @@ pub(crate) fn take_one<S: PageSource, L: RawLock>(
 
 /// Takes a block back from a thread that has no cache, or into a class without magazines.
 pub(crate) fn return_one<S: PageSource, L: RawLock>(
-    root: &Locked<L, SlabRoot>,
+    root: Option<&Locked<L, SlabRoot>>,
     context: &SlabContext<'_, S, L>,
     class: SizeClass,
     block: Block,
 ) {
     let mut magazine = Magazine::empty();
     magazine.push(block);
-    root.lock().return_blocks(context, class, magazine);
+    match root {
+        Some(root) => root.lock().return_blocks(context, class, magazine),
+        None => return_without_root(context, class, magazine),
+    }
 }

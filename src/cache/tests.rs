@@ -64,13 +64,13 @@ impl Heap {
         // SAFETY: the tests free what they have allocated, once.
         let block = unsafe { Block::new(block) };
         if let Err(block) = of.caches[thread].push(block) {
-            of.caches[thread].overflow(&of.root, &self.context(), of.class, block);
+            of.caches[thread].overflow(Some(&of.root), &self.context(), of.class, block);
         }
     }
 
     /// Nothing of the class stays in the thread's cache, in the depot, or in a spare slab.
     fn flush(&self, of: &Class, thread: usize) {
-        of.caches[thread].flush(&of.root, &self.context(), of.class);
+        of.caches[thread].flush(Some(&of.root), &self.context(), of.class);
         of.root.lock().flush(&self.context(), of.class);
     }
 }

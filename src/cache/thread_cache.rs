@@ -6,13 +6,16 @@
 #![expect(unsafe_code, reason = "makes caches in raw memory")]
 
 use core::cell::Cell;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::cache::flush::{FlushRequests, FlushesSeen};
 use crate::cache::magazine::Magazines;
 use crate::cache::medium::MediumCache;
+use crate::os::PageSource;
+use crate::os::lock::RawLock;
 use crate::primitives::published::Published;
-use crate::slab::{SMALL_CLASSES, SizeClass};
+use crate::segment::Supply;
+use crate::slab::{Nursery, SMALL_CLASSES, SizeClass};
 
 /// A thread's free blocks in one heap.
 ///
@@ -25,6 +28,8 @@ pub(crate) struct ThreadCache {
     medium: Published<MediumCache>,
     fresh: [Cell<u64>; 2],
     flushes_seen: FlushesSeen,
+    /// The heap's nursery, in the one cache that cuts it.
+    nursery: Cell<*const Nursery>,
 }
 
 impl ThreadCache {
@@ -32,13 +37,26 @@ impl ThreadCache {
     ///
     /// # Safety
     ///
-    /// `place` is writable, aligned for a cache, and nobody else's.
-    pub(crate) unsafe fn write(place: NonNull<u8>, requests: &FlushRequests) -> NonNull<Self> {
+    /// `place` is writable, aligned for a cache, and nobody else's. No other cache has the nursery, which lives as long as
+    /// the heap.
+    pub(crate) unsafe fn write(
+        place: NonNull<u8>,
+        requests: &FlushRequests,
+        nursery: Option<&Nursery>,
+    ) -> NonNull<Self> {
         let mut cache = place.cast::<Self>();
+        // In two halves: from 2 KiB on, C libraries fill with an instruction that is slow to start.
+        const HALF: usize = size_of::<ThreadCache>() / 2;
         // SAFETY: all zero is a cache without blocks.
-        unsafe { cache.write_bytes(0, 1) };
+        unsafe { place.write_bytes(0, HALF) };
+        // SAFETY: the second half is within the place.
+        let second = unsafe { place.add(HALF) };
+        // SAFETY: as above.
+        unsafe { second.write_bytes(0, size_of::<Self>() - HALF) };
         // SAFETY: it was just made.
-        unsafe { cache.as_mut() }.flushes_seen = FlushesSeen::all(requests);
+        let written = unsafe { cache.as_mut() };
+        written.flushes_seen = FlushesSeen::all(requests);
+        written.nursery.set(nursery.map_or(ptr::null(), ptr::from_ref));
         cache
     }
 
@@ -46,6 +64,37 @@ impl ThreadCache {
     #[inline(always)]
     pub(crate) fn small(&self, class: SizeClass) -> &Magazines {
         &self.small[class.index()]
+    }
+
+    /// The heap's nursery, where this is the cache that cuts it.
+    #[inline(always)]
+    pub(crate) fn nursery(&self) -> Option<&Nursery> {
+        // SAFETY: the nursery lives as long as the heap, and so as the cache.
+        unsafe { self.nursery.get().as_ref() }
+    }
+
+    /// A block from the nursery, for a class whose loaded magazine and bump range are empty. `limit` is the heap's.
+    #[inline]
+    pub(crate) fn take_young(&self, class: SizeClass, limit: usize) -> Option<NonNull<u8>> {
+        let (nursery, small) = (self.nursery()?, self.small(class));
+        if small.has_previous() {
+            return None;
+        }
+        let run = nursery.cut(class)?;
+        self.set_fresh(class, false);
+        Some(small.open_run(run, class.size(), class.magazine_capacity(limit)))
+    }
+
+    /// As [`take_young`](Self::take_young), where more of the nursery must be opened first.
+    pub(crate) fn open_young<S: PageSource, L: RawLock>(
+        &self,
+        supply: &Supply<'_, S, L>,
+        class: SizeClass,
+    ) -> Option<NonNull<u8>> {
+        if self.small(class).has_previous() || !self.nursery()?.open_for(supply, class) {
+            return None;
+        }
+        self.take_young(class, supply.account.limit())
     }
 
     /// The medium part, where it has been needed.
@@ -76,6 +125,12 @@ impl ThreadCache {
     pub(crate) fn set_fresh(&self, class: SizeClass, fresh: bool) {
         let (word, bit) = (&self.fresh[class.index() / 64], 1 << (class.index() % 64));
         word.set(if fresh { word.get() | bit } else { word.get() & !bit });
+    }
+
+    /// Whether a flush was asked for that has not been followed.
+    #[inline]
+    pub(crate) fn is_asked_to_flush(&self, requests: &FlushRequests) -> bool {
+        self.flushes_seen.are_behind(requests)
     }
 
     /// Whether a flush was asked for since the last call.

@@ -160,7 +160,26 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[cold]
     #[inline(never)]
     fn allocate_small_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
-        self.small_slow(layout, class, Terms::WithinLimit)
+        match self.take_young(class) {
+            Some(block) => Some(self.marked(block, class)),
+            None => self.small_slow(layout, class, Terms::WithinLimit),
+        }
+    }
+
+    /// A block from what is open of the nursery.
+    fn take_young(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let (cache, core) = (self.cache()?, self.core()?);
+        if cache.is_asked_to_flush(&core.flushes) {
+            return None;
+        }
+        cache.take_young(class, self.account.limit())
+    }
+
+    /// A small block as it leaves the heap.
+    fn marked(&self, block: NonNull<u8>, class: SizeClass) -> NonNull<[u8]> {
+        #[cfg(any(debug_assertions, feature = "hardened"))]
+        self.mark_allocated(block, class);
+        NonNull::slice_from_raw_parts(block, class.size())
     }
 
     fn small_slow(&self, layout: Layout, class: SizeClass, terms: Terms) -> Option<NonNull<[u8]>> {
@@ -168,9 +187,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             return Some(dangling(layout.align()));
         }
         let block = self.with_relief(|core| self.with_cache(core, |cache| self.refill(core, cache, class, terms)))?;
-        #[cfg(any(debug_assertions, feature = "hardened"))]
-        self.mark_allocated(block, class);
-        Some(NonNull::slice_from_raw_parts(block, class.size()))
+        Some(self.marked(block, class))
     }
 
     fn refill(
@@ -181,12 +198,15 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         terms: Terms,
     ) -> Result<NonNull<u8>, Refusal> {
         let context = self.context_on(core, terms);
-        let root = core.root(class, &context)?;
-        let Some(cache) = cache else { return take_one(root, &context, class) };
+        let Some(cache) = cache else { return take_one(core.root(class, &context)?, &context, class) };
         // A thread beyond the inline table comes here with blocks in its cache.
         if let Some(popped) = cache.small(class).pop(class.size()) {
             return Ok(popped.block);
         }
+        if let Some(block) = cache.open_young(&context.supply, class) {
+            return Ok(block);
+        }
+        let root = core.root(class, &context)?;
         let (block, fresh) = cache.small(class).refill(root, &context, class)?;
         cache.set_fresh(class, fresh);
         Ok(block)
@@ -200,9 +220,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
         let Some(core) = self.core() else { corruption("freed block is of no heap", block.into_raw().as_ptr()) };
         let context = self.context(core);
-        let Ok(root) = core.root(class, &context) else {
-            corruption("freed block is of a class that has none", block.into_raw().as_ptr())
-        };
+        let root = core.made_root(class);
         core.returns.fetch_add(1, Relaxed);
         self.with_cache(core, |cache| match cache {
             None => return_one(root, &context, class, block),

@@ -37,7 +37,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Some(entry) => entry,
             None => core.far_cache_or_make(slot, &context)?,
         };
-        let cache = core.make_cache(&context)?;
+        let cache = core.make_cache(slot, &context)?;
         // SAFETY: the core's memory lives as long as the heap; the thread leases the slot.
         unsafe { entry.set(cache) };
         entry.get().ok_or(Refusal::Source)
@@ -62,7 +62,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         cache: &ThreadCache,
     ) -> usize {
         let mut flushed = 0;
-        for (class, root) in core.roots() {
+        for (class, root) in core.small_classes() {
             flushed += cache.small(class).flush(root, context, class);
         }
         if let Some(medium) = cache.medium() {
@@ -72,10 +72,23 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
                 self.free_to_root(core, context, block, Some(SizeClass::from_index(first + index)));
             });
         }
+        if let Some(nursery) = cache.nursery() {
+            nursery.settle(&context.supply);
+        }
         if flushed > 0 {
             core.returns.fetch_add(1, Relaxed);
         }
         flushed
+    }
+
+    /// Makes the nursery a new one where nothing of it is out, unless a running thread other than this one cuts it.
+    pub(crate) fn settle_nursery(&self, core: &Core<M>, context: &SlabContext<'_, S, M::Lock>) {
+        let Some((nursery, slot)) = core.nursery_of_slot() else { return };
+        // The lease makes it ours until the end.
+        let lease = if M::slot() == slot { M::lease() } else { M::lease_if_free(slot) };
+        if lease.is_some() {
+            nursery.settle(&context.supply);
+        }
     }
 
     /// Flushes the caches of slots that no thread has now.

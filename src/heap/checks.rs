@@ -16,13 +16,12 @@ use crate::primitives::address::is_aligned;
 #[cfg(feature = "hardened")]
 use crate::primitives::fill;
 use crate::segment::SegmentKind;
-use crate::slab::{SizeClass, Slab, SlabSegment, class_of_slab, locate};
+use crate::slab::{Origin, SizeClass, locate};
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// Notes that a small block is with a user.
     pub(crate) fn mark_allocated(&self, block: NonNull<u8>, class: SizeClass) {
-        let (slab, index) = self.small_block(block, Some(class));
-        if !SlabSegment::of_slab::<S>(slab).set_allocated(slab, index, true) {
+        if !self.small_block(block, Some(class)).set_allocated::<S>(true) {
             corruption("free list has a block that is in use", block.as_ptr());
         }
     }
@@ -40,8 +39,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         match route {
             Route::Small(SizeClass::ZERO) | Route::Direct | Route::Mapping => {}
             Route::Small(class) => {
-                let (slab, index) = self.small_block(block, Some(class));
-                if !SlabSegment::of_slab::<S>(slab).set_allocated(slab, index, false) {
+                if !self.small_block(block, Some(class)).set_allocated::<S>(false) {
                     corruption("block freed twice", block.as_ptr());
                 }
             }
@@ -106,16 +104,15 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     fn check_small(&self, block: NonNull<u8>, class: Option<SizeClass>) {
-        let (slab, index) = self.small_block(block, class);
-        if !SlabSegment::of_slab::<S>(slab).is_allocated(slab, index) {
+        if !self.small_block(block, class).is_allocated::<S>() {
             corruption("a small block that is free already", block.as_ptr());
         }
     }
 
-    /// The slab and the number of a small block, after a check of all that does not change: owner, start, class.
-    fn small_block(&self, block: NonNull<u8>, class: Option<SizeClass>) -> (NonNull<Slab>, usize) {
+    /// What a small block was cut from, after a check of all that does not change: owner, start, class.
+    fn small_block(&self, block: NonNull<u8>, class: Option<SizeClass>) -> Origin<'_> {
         match locate(&self.context(self.core_of(block)), block.addr().get()) {
-            Ok((slab, _)) if class.is_some_and(|class| class_of_slab(slab) != class) => {
+            Ok(origin) if class.is_some_and(|class| origin.class() != class) => {
                 corruption("block freed as one of another size class", block.as_ptr())
             }
             Ok(found) => found,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! MallocState (moves)                      first segment (stays)
-//! │ caches by slot │ core │ sums │ … │     │ headers │ Core: records, pool, roots, first cache │ slabs …
+//! │ caches by slot │ core │ sums │ … │     │ headers │ Core: records, pool, roots, first cache │ nursery │ slabs …
 //!                     └───────────────────────────────►
 //! ```
 //!
@@ -13,7 +13,7 @@
 
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use crate::cache::{CachePtr, Chunks, FlushRequests, MEDIUM_CLASSES, Place, ThreadCache};
 use crate::coalesce::CoalescingRoot;
@@ -24,7 +24,7 @@ use crate::os::PageSource;
 use crate::os::lock::{Guard, Locked};
 use crate::primitives::published::Published;
 use crate::segment::{OwnerId, Records, Refusal};
-use crate::slab::{SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot};
+use crate::slab::{Nursery, SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot};
 
 /// Classes whose roots are in the core: to 256 bytes.
 const NEAR_CLASSES: usize = 17;
@@ -65,7 +65,9 @@ pub struct Core<M: Mode> {
     pub(crate) returns_at_pressure: AtomicUsize,
     /// The next heap that fork handlers know of.
     pub(crate) next: AtomicPtr<Core<M>>,
-    first_cache_taken: AtomicU32,
+    /// The slot whose cache is in the core, plus one; 0 while none is.
+    first_slot: AtomicUsize,
+    nursery: Option<NonNull<Nursery>>,
     near_roots: [Root<M>; NEAR_CLASSES],
     first_cache: MaybeUninit<ThreadCache>,
 }
@@ -75,12 +77,13 @@ impl<M: Mode> Core<M> {
     ///
     /// # Safety
     ///
-    /// `place` is writable, aligned for a core, and nobody else's.
+    /// `place` is writable, aligned for a core, and nobody else's; the nursery lives as long as the core.
     pub(crate) unsafe fn write(
         place: NonNull<u8>,
         owner: OwnerId,
         records: Records<M::Lock>,
         pool: SlabPool,
+        nursery: Option<NonNull<Nursery>>,
     ) -> NonNull<Self> {
         let core = place.cast::<Self>();
         let value = Self {
@@ -95,7 +98,8 @@ impl<M: Mode> Core<M> {
             returns: AtomicUsize::new(1),
             returns_at_pressure: AtomicUsize::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
-            first_cache_taken: AtomicU32::new(0),
+            first_slot: AtomicUsize::new(0),
+            nursery,
             near_roots: [const { Locked::new(SlabRoot::new()) }; NEAR_CLASSES],
             first_cache: MaybeUninit::uninit(),
         };
@@ -131,6 +135,19 @@ impl<M: Mode> Core<M> {
                 unsafe { root.write(Locked::new(SlabRoot::new())) };
             }
         })
+    }
+
+    /// The root of a small class, where it has been made.
+    pub(crate) fn made_root(&self, class: SizeClass) -> Option<&Root<M>> {
+        match self.near_roots.get(class.index()) {
+            Some(root) => Some(root),
+            None => self.far_roots.get()?.get(class.index() - NEAR_CLASSES),
+        }
+    }
+
+    /// All small classes, each with its root where that has been made: without one, all blocks are the nursery's.
+    pub(crate) fn small_classes(&self) -> impl Iterator<Item = (SizeClass, Option<&Root<M>>)> {
+        (1..SMALL_CLASSES).map(SizeClass::from_index).map(|class| (class, self.made_root(class)))
     }
 
     /// What is published in `slot`; where that is nothing yet, it is made in the heap's own memory.
@@ -224,16 +241,30 @@ impl<M: Mode> Core<M> {
     /// A new cache, which the caller publishes: the first one is in the core.
     pub(crate) fn make_cache<S: PageSource>(
         &self,
+        slot: usize,
         context: &SlabContext<'_, S, M::Lock>,
     ) -> Result<NonNull<ThreadCache>, Refusal> {
-        let taken = self.first_cache_taken.swap(1, Relaxed);
-        let place = if taken == 0 {
+        let is_first = self.first_slot.compare_exchange(0, slot + 1, Relaxed, Relaxed).is_ok();
+        let place = if is_first {
             at_field(self, core::mem::offset_of!(Self, first_cache))
         } else {
             self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?
         };
-        // SAFETY: the place was handed out once, to this call.
-        Ok(unsafe { ThreadCache::write(place, &self.flushes) })
+        let nursery = self.nursery().filter(|_| is_first);
+        // SAFETY: the place was handed out once, to this call; so was the nursery.
+        Ok(unsafe { ThreadCache::write(place, &self.flushes, nursery) })
+    }
+
+    /// The heap's nursery.
+    pub(crate) fn nursery(&self) -> Option<&Nursery> {
+        // SAFETY: it lives as long as the core.
+        self.nursery.map(|nursery| unsafe { nursery.as_ref() })
+    }
+
+    /// The nursery, and the slot whose cache cuts it.
+    pub(crate) fn nursery_of_slot(&self) -> Option<(&Nursery, usize)> {
+        let slot = self.first_slot.load(Relaxed).checked_sub(1)?;
+        Some((self.nursery()?, slot))
     }
 
     /// Room for what a cache needs beside itself.

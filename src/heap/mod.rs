@@ -38,7 +38,7 @@ use crate::os::{PageSource, SystemPages};
 use crate::primitives::published::Published;
 use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
-use crate::slab::{SlabContext, SlabPool};
+use crate::slab::{Reserved, SlabContext, SlabPool};
 
 pub use mode::{Local, Mode, Threaded};
 pub use options::{Builder, ConfigError, MAX_NAME, MIN_LIMIT};
@@ -197,6 +197,9 @@ impl<S: PageSource> MallocState<Threaded, S> {
     }
 }
 
+/// Whether heaps have a nursery. Hardened ones do not: a nursery hands its blocks out in order.
+const NURSERY: bool = !cfg!(feature = "hardened");
+
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) const fn unlimited(source: S) -> Self {
         const { assert!(ConfigError::check_segment_size(S::SEGMENT_SIZE).is_ok(), "segment size out of bounds") };
@@ -293,10 +296,14 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
 
     fn write_core(&self, unmade: &mut Records<M::Lock>, making: &mut M::Making) -> Result<NonNull<Core<M>>, Refusal> {
         let (owner, mut pool) = (OwnerId::next(), SlabPool::new());
-        let segment = pool.add_segment(&self.supply(unmade, owner), size_of::<Core<M>>())?;
+        let supply = self.supply(unmade, owner);
+        // Under a limit, memory that no class gets back would be dear.
+        let nursery = NURSERY && !supply.account.is_limited();
+        let segment = pool.add_segment(&supply, Reserved { core: size_of::<Core<M>>(), nursery })?;
+        let nursery = segment.nursery().map(NonNull::from);
         let records = mem::replace(unmade, Records::new());
         // SAFETY: the segment's reserved part has room for a core, and is nobody else's.
-        let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool) };
+        let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool, nursery) };
         // SAFETY: it was just written, and stays until the heap goes.
         M::enter(unsafe { core.as_ref() }, making);
         sanitizer::pool_made(owner.pool());

@@ -69,6 +69,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         self.flush_own(core, context);
         self.flush_free_slots(core, context);
         self.flush_depots_to(core, context);
+        self.settle_nursery(core, context);
     }
 
     /// Empties the depots and asks for a flush, when the limit has changed.

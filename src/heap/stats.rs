@@ -7,7 +7,7 @@ use crate::heap::core::Core;
 use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::segment::{Geometry, Refusal};
-use crate::slab::{CLASSES, SizeClass};
+use crate::slab::{CLASSES, RootCounts, SMALL_CLASSES, SizeClass};
 
 /// How often a heap had to say no, by cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -184,12 +184,18 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         Failures { limit: count(Refusal::Limit), source: count(Refusal::Source), size: count(Refusal::Size) }
     }
 
-    /// Counts small blocks; the answer is the bytes of slabs that no block takes.
+    /// Counts small blocks; the answer is the bytes of slabs and of the nursery that no block takes.
     fn count_small(&self, core: &Core<M>, classes: &mut Classes) -> usize {
-        let mut free = 0_usize;
-        for (class, root) in core.roots() {
-            let counts = root.lock().counts();
-            if counts == Default::default() {
+        let mut young = [0_usize; SMALL_CLASSES];
+        let (mut committed, mut in_use) = (0, 0);
+        if let Some(nursery) = core.nursery() {
+            nursery.for_each_out(|class| young[class.index()] += 1);
+            committed += nursery.committed();
+        }
+        for (class, root) in core.small_classes() {
+            let counts = root.map_or_else(RootCounts::default, |root| root.lock().counts());
+            let out = counts.out + young[class.index()];
+            if out == 0 && counts.committed == 0 {
                 continue;
             }
             let (mut cached, mut uncut) = (counts.depot, 0);
@@ -197,12 +203,13 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
                 cached += cache.small(class).cached();
                 uncut += cache.small(class).bump_left() / class.size();
             });
-            let live = counts.out.saturating_sub(cached + uncut);
+            let live = out.saturating_sub(cached + uncut);
             classes.live[class.index()] = live;
             classes.cached[class.index()] = cached;
-            free += counts.committed.saturating_sub((live + cached) * class.size());
+            committed += counts.committed;
+            in_use += (live + cached) * class.size();
         }
-        free
+        committed.saturating_sub(in_use)
     }
 
     /// Counts medium blocks and mappings; the answer is the bytes of cached mappings.

@@ -10,7 +10,7 @@ use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::corruption::Corruption;
 use crate::segment::SegmentKind;
-use crate::slab::{SMALL_CLASSES, SlabSegment, class_of_slab, locate, validate_segment};
+use crate::slab::{RootCounts, SMALL_CLASSES, SlabSegment, locate, validate_segment};
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// Checks the caller's cache, and everything that locks protect, one lock at a time. Other threads may go on.
@@ -53,12 +53,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     fn validate_cache(&self, core: &Core<M>, cache: &ThreadCache) -> Result<(), Corruption> {
         let context = self.context(core);
         let mut checked = Ok(());
-        for (class, _) in core.roots() {
+        for (class, _) in core.small_classes() {
             cache.small(class).for_each_cached(|block| {
                 if checked.is_ok() {
                     checked = match NonZero::new(block).map(|block| locate(&context, block.get())) {
-                        Some(Ok((slab, _))) => {
-                            Corruption::unless(class_of_slab(slab) == class, "cached block is of another class", block)
+                        Some(Ok(origin)) => {
+                            Corruption::unless(origin.class() == class, "cached block is of another class", block)
                         }
                         Some(Err(what)) => Err(Corruption::new(what, block)),
                         None => Err(Corruption::new("a magazine's list is broken", class.size())),
@@ -82,20 +82,23 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
         });
         checked?;
-        for (class, root) in core.roots() {
-            let counts = root.lock().counts();
+        let mut young = [0; SMALL_CLASSES];
+        if let Some(nursery) = core.nursery() {
+            nursery.validate()?;
+            nursery.for_each_out(|class| young[class.index()] += 1);
+        }
+        for (class, root) in core.small_classes() {
+            let counts = root.map_or_else(RootCounts::default, |root| root.lock().counts());
             let (out, bytes) = sums[class.index()];
             Corruption::unless(counts.out == out, "root counts other blocks than its slabs", class.size())?;
             Corruption::unless(counts.committed == bytes, "root counts other bytes than its slabs", class.size())?;
-            sums[class.index()] = (0, 0);
             let mut cached = counts.depot;
             self.for_each_cache(core, |cache| {
                 cached += cache.small(class).cached() + cache.small(class).bump_left() / class.size();
             });
+            let out = out + young[class.index()];
             Corruption::unless(cached <= out, "more blocks are cached than are out", class.size())?;
         }
-        let stray = sums.iter().position(|&(out, bytes)| (out, bytes) != (0, 0));
-        Corruption::unless(stray.is_none(), "slab is of a class without a root", stray.unwrap_or(0))?;
         if let Some(tier) = core.medium() {
             let counted =
                 tier.out.iter().map(|out| out.load(Relaxed)).sum::<usize>() + tier.direct_blocks.load(Relaxed);

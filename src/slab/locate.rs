@@ -1,4 +1,4 @@
-//! From the address of a small block to its slab, and from a slab to its segment.
+//! From the address of a small block to the slab or the nursery that it was cut from, and from a slab to its segment.
 
 #![expect(unsafe_code, reason = "turns block addresses into descriptors and back")]
 
@@ -9,37 +9,81 @@ use crate::os::lock::RawLock;
 use crate::primitives::abort::corruption;
 use crate::primitives::address::align_down;
 use crate::segment::{Geometry, SegmentKind, SegmentRef, Supply};
+use crate::slab::nursery::Nursery;
 use crate::slab::root::SlabContext;
 use crate::slab::segment::SlabSegment;
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
 
-/// The slab that a small block lies in, and the block's number there.
-///
-/// Answers what is wrong with the address where it is not that of a block that was ever handed out.
-pub(crate) fn locate<S: PageSource, L: RawLock>(
-    context: &SlabContext<'_, S, L>,
-    block: usize,
-) -> Result<(NonNull<Slab>, usize), &'static str> {
-    // SAFETY: what is freed is the start of some block, by the contract of every call that frees.
-    let segment = unsafe { segment_of(&context.supply, block) }.ok_or("freed block is not of this heap")?;
-    let slab = segment.slab_at(block - segment.segment().addr()).ok_or("freed block is in no slab")?;
-    // SAFETY: descriptors live as long as their segment.
-    let descriptor = unsafe { slab.as_ref() };
-    let offset = block - segment.segment().addr() - descriptor.start();
-    match descriptor.class().block_index(offset) {
-        Some(index) if index < descriptor.cut() => Ok((slab, index)),
-        _ => Err("freed address is not the start of a block"),
+/// What a small block was cut from, and its number there.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// A slab, by the number of the block.
+    Slab(NonNull<Slab>, usize),
+    /// The nursery, by the granule at which the block starts, and its class.
+    Nursery(&'a Nursery, usize, SizeClass),
+}
+
+impl Origin<'_> {
+    /// The class of the block.
+    pub(crate) fn class(self) -> SizeClass {
+        match self {
+            // SAFETY: descriptors live as long as their segment.
+            Self::Slab(slab, _) => unsafe { slab.as_ref() }.class(),
+            Self::Nursery(_, _, class) => class,
+        }
+    }
+
+    /// Sets or clears the allocated-bit of the block; false where it had that value already.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(crate) fn set_allocated<S: PageSource>(self, allocated: bool) -> bool {
+        match self {
+            Self::Slab(slab, index) => SlabSegment::of_slab::<S>(slab).set_allocated(slab, index, allocated),
+            Self::Nursery(nursery, granule, _) => nursery.set_allocated(granule, allocated),
+        }
+    }
+
+    /// The allocated-bit of the block.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(crate) fn is_allocated<S: PageSource>(self) -> bool {
+        match self {
+            Self::Slab(slab, index) => SlabSegment::of_slab::<S>(slab).is_allocated(slab, index),
+            Self::Nursery(nursery, granule, _) => nursery.is_allocated(granule),
+        }
     }
 }
 
-/// The class of a live slab.
-pub(crate) fn class_of_slab(slab: NonNull<Slab>) -> SizeClass {
+/// What a small block was cut from.
+///
+/// Answers what is wrong with the address where it is not that of a block that was ever handed out.
+pub(crate) fn locate<'a, S: PageSource, L: RawLock>(
+    context: &SlabContext<'a, S, L>,
+    block: usize,
+) -> Result<Origin<'a>, &'static str> {
+    // SAFETY: what is freed is the start of some block, by the contract of every call that frees.
+    let segment = unsafe { segment_of(&context.supply, block) }.ok_or("freed block is not of this heap")?;
+    let offset = block - segment.segment().addr();
+    let Some(slab) = segment.slab_at(offset) else {
+        let nursery = nursery_at(segment, offset).ok_or("freed block is in no slab")?;
+        let (granule, class) = nursery.block_at(offset).ok_or(NO_START)?;
+        return Ok(Origin::Nursery(nursery, granule, class));
+    };
     // SAFETY: descriptors live as long as their segment.
-    unsafe { slab.as_ref() }.class()
+    let descriptor = unsafe { slab.as_ref() };
+    match descriptor.class().block_index(offset - descriptor.start()) {
+        Some(index) if index < descriptor.cut() => Ok(Origin::Slab(slab, index)),
+        _ => Err(NO_START),
+    }
 }
 
-/// The class of the slab that a live small block lies in.
+const NO_START: &str = "freed address is not the start of a block";
+
+/// The nursery that has cut the byte at `offset` of a segment.
+fn nursery_at<'a>(segment: SlabSegment, offset: usize) -> Option<&'a Nursery> {
+    segment.nursery().filter(|nursery| nursery.has_cut(offset))
+}
+
+/// The class of a live small block.
 ///
 /// # Safety
 ///
@@ -47,9 +91,12 @@ pub(crate) fn class_of_slab(slab: NonNull<Slab>) -> SizeClass {
 pub(crate) unsafe fn class_of<S: PageSource>(block: usize) -> Option<SizeClass> {
     // SAFETY: the caller has a block start.
     let segment = unsafe { SegmentRef::of_block(block, S::SEGMENT_SIZE) };
-    let slab = SlabSegment::of(segment).slab_at(block - segment.addr())?;
-    // SAFETY: descriptors live as long as their segment.
-    Some(unsafe { slab.as_ref() }.class())
+    let (segment, offset) = (SlabSegment::of(segment), block - segment.addr());
+    match segment.slab_at(offset) {
+        // SAFETY: descriptors live as long as their segment.
+        Some(slab) => Some(unsafe { slab.as_ref() }.class()),
+        None => Some(nursery_at(segment, offset)?.block_at(offset)?.1),
+    }
 }
 
 pub(super) fn capacity_of<S: PageSource>(class: SizeClass) -> usize {
@@ -70,12 +117,25 @@ pub(super) fn base_of(slab: NonNull<Slab>, segment_size: usize) -> NonNull<u8> {
     unsafe { segment_ref(slab, segment_size).at(start) }
 }
 
-/// The slab whose bump range ends at `end`.
-pub(super) fn slab_before<S: PageSource, L: RawLock>(context: &SlabContext<'_, S, L>, end: usize) -> NonNull<Slab> {
+/// Where a bump range was cut from.
+pub(super) enum RangeOrigin<'a> {
+    Slab(NonNull<Slab>),
+    /// The nursery, and where the range ends: an offset from the segment's base.
+    Nursery(&'a Nursery, usize),
+}
+
+/// Where the bump range that ends at `end` was cut from.
+pub(super) fn origin_before<'a, S: PageSource, L: RawLock>(
+    context: &SlabContext<'a, S, L>,
+    end: usize,
+) -> RangeOrigin<'a> {
     // SAFETY: the range's last byte lies in a slab segment of this heap.
-    let segment = unsafe { segment_of(&context.supply, end) };
-    let slab = segment.and_then(|segment| segment.slab_at(end - 1 - segment.segment().addr()));
-    slab.unwrap_or_else(|| corruption("bump range ends in no slab", core::ptr::without_provenance(end)))
+    let found = unsafe { segment_of(&context.supply, end) }.and_then(|segment| {
+        let offset = end - segment.segment().addr();
+        let slab = segment.slab_at(offset - 1).map(RangeOrigin::Slab);
+        slab.or_else(|| Some(RangeOrigin::Nursery(nursery_at(segment, offset - 1)?, offset)))
+    });
+    found.unwrap_or_else(|| corruption("bump range ends in no slab", core::ptr::without_provenance(end)))
 }
 
 /// The slab segment that a block start belongs to, where the segment is a live one of this heap.

@@ -1,9 +1,11 @@
-//! Small blocks: size classes, slabs with bitmaps, the roots that own them, and the segments they are cut from.
+//! Small blocks: size classes, slabs with bitmaps, the roots that own them, the segments they are cut from, and the nursery of
+//! a young heap.
 
 mod bitmap;
 mod depot;
 pub(crate) mod link;
 mod locate;
+mod nursery;
 mod pool;
 mod range;
 mod root;
@@ -11,13 +13,21 @@ mod segment;
 mod size_class;
 #[expect(clippy::module_inception, reason = "a slab is what the slab tier is made of")]
 mod slab;
+mod tables;
+mod tag;
 mod units;
 
 pub(crate) use depot::{Block, Magazine};
-pub(crate) use locate::{class_of, class_of_slab, locate};
+#[cfg(any(debug_assertions, feature = "hardened"))]
+pub(crate) use locate::Origin;
+pub(crate) use locate::{class_of, locate};
+pub(crate) use nursery::Nursery;
 pub(crate) use pool::SlabPool;
-pub(crate) use root::{Refill, SlabContext, SlabRoot, validate_segment};
+pub(crate) use range::{BumpRange, return_range_without_root};
+pub(crate) use root::{Refill, RootCounts, SlabContext, SlabRoot, return_without_root, validate_segment};
 pub(crate) use segment::{SlabSegment, usage};
 pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, SMALL_CLASSES, SizeClass, TABLE_MAX};
-#[cfg(any(debug_assertions, feature = "hardened"))]
-pub(crate) use slab::Slab;
+pub(crate) use tables::Reserved;
+
+#[cfg(all(test, feature = "std"))]
+mod tests;

@@ -15,9 +15,10 @@ use crate::primitives::address::align_up;
 use crate::primitives::list::List;
 use crate::primitives::sanitizer;
 use crate::segment::{EmptiedCounter, Refusal, SegmentKind, SegmentRef, SegmentRequest, Supply, UNIT};
-use crate::slab::segment::{SLAB_OVERHEAD, SlabSegment, Tables};
+use crate::slab::segment::{SlabSegment, Tables};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
+use crate::slab::tables::{Reserved, SLAB_OVERHEAD};
 use crate::slab::units::{Run, find_run, is_set, longest_run, set_run};
 
 const FULL: usize = 0;
@@ -55,14 +56,14 @@ impl SlabPool {
         }
     }
 
-    /// Maps a segment with `reserved_bytes` for the heap, and takes it in.
+    /// Maps a segment with what the heap has in its header, and takes it in.
     pub(crate) fn add_segment<S: PageSource, L: RawLock>(
         &mut self,
         supply: &Supply<'_, S, L>,
-        reserved_bytes: usize,
+        heap: Reserved,
     ) -> Result<SlabSegment, Refusal> {
         let segment = supply.map(SegmentRequest::ordinary::<S>(SegmentKind::Slab, 0, self.segments == 0))?;
-        let (touched_at_once, tables) = SlabSegment::table_bytes(segment.len(), reserved_bytes);
+        let (touched_at_once, tables) = SlabSegment::table_bytes(segment.len(), heap);
         let charged = supply.commit(segment, 0, tables.min(segment.len()), touched_at_once);
         if let Some(refusal) = charged.err().or((tables + UNIT > segment.len()).then_some(Refusal::Source)) {
             if charged.is_ok() {
@@ -73,7 +74,7 @@ impl SlabPool {
             return Err(refusal);
         }
         // SAFETY: the segment is new, and its tables are committed.
-        let segment = unsafe { SlabSegment::write(segment, reserved_bytes) };
+        let segment = unsafe { SlabSegment::write(segment, heap) };
         segment.segment().set_ready();
         self.segments += 1;
         self.enlist(segment);
@@ -135,7 +136,7 @@ impl SlabPool {
         if run.units() * UNIT * 2 > S::SEGMENT_SIZE {
             return Err(Refusal::Size);
         }
-        let segment = self.add_segment(supply, 0)?;
+        let segment = self.add_segment(supply, Reserved::NOTHING)?;
         let unit = segment.with_words(|free, _| find_run(free, run)).ok_or(Refusal::Source)?;
         Ok((segment, unit))
     }
@@ -185,7 +186,7 @@ impl SlabPool {
             let restore = |refused: SegmentRef| {
                 if supply.options.zero_on_release {
                     // SAFETY: the segment is committed, and the tables of an empty one can be made again.
-                    unsafe { SlabSegment::write(refused, 0) };
+                    unsafe { SlabSegment::write(refused, Reserved::NOTHING) };
                 }
                 segment.poison();
             };

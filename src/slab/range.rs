@@ -10,19 +10,20 @@
 
 #![expect(unsafe_code, reason = "turns block addresses into descriptors and back")]
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
+use crate::primitives::abort::corruption;
 use crate::primitives::address::align_up;
 use crate::segment::{Geometry, Refusal};
-use crate::slab::locate::{base_of, capacity_of, segment_ref, slab_before};
+use crate::slab::locate::{RangeOrigin, base_of, capacity_of, origin_before, segment_ref};
 use crate::slab::root::{SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::{BUMPING, Slab};
 use crate::slab::units::Run;
 
-/// A slab's fresh blocks, cut one after the other by one thread cache.
+/// Fresh blocks of one class, side by side, cut one after the other by one thread cache.
 #[derive(Debug)]
 pub(crate) struct BumpRange {
     pub(crate) start: NonNull<u8>,
@@ -39,7 +40,10 @@ impl SlabRoot {
         class: SizeClass,
         bump_end: Option<usize>,
     ) -> Result<BumpRange, Refusal> {
-        let ended = bump_end.map(|end| slab_before::<S, L>(context, end));
+        let ended = bump_end.and_then(|end| match origin_before(context, end) {
+            RangeOrigin::Slab(slab) => Some(slab),
+            RangeOrigin::Nursery(..) => None,
+        });
         if let Some(slab) = ended {
             // SAFETY: a slab that a cache cuts is alive.
             let descriptor = unsafe { slab.as_ref() };
@@ -116,10 +120,16 @@ impl SlabRoot {
     pub(crate) fn return_range<S: PageSource, L: RawLock>(
         &mut self,
         context: &SlabContext<'_, S, L>,
+        class: SizeClass,
         start: usize,
         end: usize,
     ) {
-        let slab = slab_before::<S, L>(context, end);
+        let slab = match origin_before(context, end) {
+            RangeOrigin::Slab(slab) => slab,
+            RangeOrigin::Nursery(nursery, offset) => {
+                return nursery.take_back_run(offset - (end - start), offset, class);
+            }
+        };
         // SAFETY: a slab that a cache cuts is alive.
         let descriptor = unsafe { slab.as_ref() };
         let size = descriptor.class().size();
@@ -129,6 +139,19 @@ impl SlabRoot {
         descriptor.set_free(descriptor.free() + (last - first));
         self.out -= last - first;
         self.end_range(context, slab);
+    }
+}
+
+/// Takes back what is left of the bump range of a class that has no root: it is the nursery's.
+pub(crate) fn return_range_without_root<S: PageSource, L: RawLock>(
+    context: &SlabContext<'_, S, L>,
+    class: SizeClass,
+    start: usize,
+    end: usize,
+) {
+    match origin_before(context, end) {
+        RangeOrigin::Nursery(nursery, offset) => nursery.take_back_run(offset - (end - start), offset, class),
+        RangeOrigin::Slab(_) => corruption("bump range is of a class that has none", ptr::without_provenance(end)),
     }
 }
 

@@ -9,7 +9,7 @@
 
 #![expect(unsafe_code, reason = "turns block addresses into descriptors and back")]
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
@@ -18,7 +18,8 @@ use crate::primitives::corruption::Corruption;
 use crate::primitives::list::List;
 use crate::segment::{Geometry, Refusal, Supply, UNIT};
 use crate::slab::depot::{Block, Depot, Magazine};
-use crate::slab::locate::{base_of, capacity_of, locate, segment_ref};
+use crate::slab::locate::{Origin, base_of, capacity_of, locate, segment_ref};
+use crate::slab::nursery::Nursery;
 use crate::slab::pool::SlabPool;
 use crate::slab::range::BumpRange;
 use crate::slab::segment::SlabSegment;
@@ -160,7 +161,8 @@ impl SlabRoot {
         }
     }
 
-    /// Sets the bits of blocks that go back to their slabs, after checking that each is one of this heap and class.
+    /// Sets the bits of blocks that go back to their slabs, or to the nursery, after checking that each is one of this heap
+    /// and class.
     pub(crate) fn return_blocks<S: PageSource, L: RawLock>(
         &mut self,
         context: &SlabContext<'_, S, L>,
@@ -168,17 +170,17 @@ impl SlabRoot {
         mut magazine: Magazine,
     ) {
         while let Some(block) = magazine.pop() {
-            let (slab, index) = match locate(context, block.addr()) {
-                Ok(found) => found,
-                Err(what) => corruption(what, block.into_raw().as_ptr()),
+            let (slab, index) = match origin_of(context, &block, class) {
+                Origin::Slab(slab, index) => (slab, index),
+                Origin::Nursery(nursery, granule, _) => {
+                    return_young(nursery, granule, class, block);
+                    continue;
+                }
             };
             // SAFETY: `locate` finds live slabs.
             let descriptor = unsafe { slab.as_ref() };
-            if descriptor.class() != class {
-                corruption("block freed as one of another size class", block.into_raw().as_ptr());
-            }
             if !descriptor.with_bits(|bits| bits.insert(index)) {
-                corruption("block freed twice", block.into_raw().as_ptr());
+                corruption(FREED_TWICE, block.into_raw().as_ptr());
             }
             descriptor.set_free(descriptor.free() + 1);
             descriptor.set(DISCARDABLE, true);
@@ -305,6 +307,41 @@ impl SlabRoot {
                 Err(Corruption::new("the spare slab is in use", base_of(spare, S::SEGMENT_SIZE).addr().get()))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+const FREED_TWICE: &str = "block freed twice";
+
+/// What a block that goes back was cut from, after checking that it is one of this heap and class.
+fn origin_of<'a, S: PageSource, L: RawLock>(
+    context: &SlabContext<'a, S, L>,
+    block: &Block,
+    class: SizeClass,
+) -> Origin<'a> {
+    match locate(context, block.addr()) {
+        Ok(origin) if origin.class() == class => origin,
+        Ok(_) => corruption("block freed as one of another size class", ptr::without_provenance(block.addr())),
+        Err(what) => corruption(what, ptr::without_provenance(block.addr())),
+    }
+}
+
+fn return_young(nursery: &Nursery, granule: usize, class: SizeClass, block: Block) {
+    if !nursery.take_back(granule, class) {
+        corruption(FREED_TWICE, block.into_raw().as_ptr());
+    }
+}
+
+/// Takes blocks back of a class that has no root: all are the nursery's.
+pub(crate) fn return_without_root<S: PageSource, L: RawLock>(
+    context: &SlabContext<'_, S, L>,
+    class: SizeClass,
+    mut magazine: Magazine,
+) {
+    while let Some(block) = magazine.pop() {
+        match origin_of(context, &block, class) {
+            Origin::Nursery(nursery, granule, _) => return_young(nursery, granule, class, block),
+            Origin::Slab(..) => corruption("freed block is of a class that has none", block.into_raw().as_ptr()),
         }
     }
 }

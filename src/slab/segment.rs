@@ -5,8 +5,8 @@
 //! └─ base                                               1 B a unit           one a unit    one a unit
 //! ```
 //!
-//! The descriptor and the bitmap of a slab are those of its first unit; no block can overflow into them. What is
-//! *reserved* belongs to the heap: its first segment keeps the heap's core there.
+//! The descriptor and the bitmap of a slab are those of its first unit; no block of a slab can overflow into them. What is
+//! *reserved* belongs to the heap: its first segment keeps the heap's core there, and behind it the nursery.
 //!
 //! # Invariants
 //!
@@ -23,21 +23,16 @@ use core::slice;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::os::PageSource;
-use crate::primitives::address::align_up;
 use crate::primitives::list::{Linked, Links};
 use crate::primitives::sanitizer;
 use crate::segment::{HEADER_BYTES, SegmentKind, SegmentRef, UNIT, Usage};
 use crate::slab::bitmap::Bitmap;
 use crate::slab::locate::segment_ref;
+use crate::slab::nursery::Nursery;
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::Slab;
+use crate::slab::tables::{BITMAPS, Reserved, SLAB_OVERHEAD, TableOffsets};
 use crate::slab::units::{Run, set_from, set_run};
-
-/// Bytes charged for a slab beside its portions: its descriptor and bitmaps.
-pub(super) const SLAB_OVERHEAD: usize = size_of::<Slab>() + BITMAPS * size_of::<Bitmap>();
-
-/// Bitmaps a slab has: of free blocks and, where frees are checked at once, of allocated ones.
-const BITMAPS: usize = 1 + cfg!(any(debug_assertions, feature = "hardened")) as usize;
 
 /// What the unit map says of a unit that no slab has.
 const FREE: u8 = 0;
@@ -54,6 +49,8 @@ pub(crate) struct Tables {
     units: usize,
     descriptors: usize,
     bitmaps: usize,
+    /// Where the nursery is; 0 where there is none.
+    nursery: usize,
     /// Bytes charged beside the common header and the slabs.
     overhead: AtomicUsize,
     /// Units that slabs or the heap have.
@@ -71,51 +68,25 @@ unsafe impl Linked for Tables {
     }
 }
 
-/// Where the tables of a segment lie, in bytes from its base.
-struct TableOffsets {
-    words: usize,
-    free: usize,
-    dirty: usize,
-    map: usize,
-    reserved: usize,
-    descriptors: usize,
-    bitmaps: usize,
-    end: usize,
-}
-
-impl TableOffsets {
-    const fn of(units: usize, reserved_bytes: usize) -> Self {
-        let words = units.div_ceil(64);
-        let free = HEADER_BYTES + size_of::<Tables>();
-        let dirty = free + words * 8;
-        let map = dirty + words * 8;
-        let reserved = align_up(map + units, 64);
-        let descriptors = align_up(reserved + reserved_bytes, 16);
-        let bitmaps = align_up(descriptors + units * size_of::<Slab>(), 64);
-        let end = bitmaps + units * BITMAPS * size_of::<Bitmap>();
-        Self { words, free, dirty, map, reserved, descriptors, bitmaps, end }
-    }
-}
-
 /// A live slab segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SlabSegment(SegmentRef);
 
 impl SlabSegment {
     /// Bytes of header that a new segment touches at once, beside the common header, and the length of all its tables.
-    pub(super) fn table_bytes(len: usize, reserved_bytes: usize) -> (usize, usize) {
-        let offsets = TableOffsets::of(len / UNIT, reserved_bytes);
-        (offsets.descriptors - HEADER_BYTES, offsets.end)
+    pub(super) fn table_bytes(len: usize, heap: Reserved) -> (usize, usize) {
+        let offsets = TableOffsets::of(len / UNIT, heap);
+        (offsets.young - HEADER_BYTES, offsets.end)
     }
 
     /// Lays the tables out in a new segment.
     ///
     /// # Safety
     ///
-    /// The segment is new, and its first `table_bytes(len, reserved_bytes).1` bytes are committed.
-    pub(super) unsafe fn write(segment: SegmentRef, reserved_bytes: usize) -> Self {
+    /// The segment is new, and its first `table_bytes(len, heap).1` bytes are committed.
+    pub(super) unsafe fn write(segment: SegmentRef, heap: Reserved) -> Self {
         let units = segment.len() / UNIT;
-        let offsets = TableOffsets::of(units, reserved_bytes);
+        let offsets = TableOffsets::of(units, heap);
         segment.touch(offsets.end);
         // SAFETY: the common header is followed by room for the tables.
         let place = unsafe { segment.at(HEADER_BYTES) }.cast::<Tables>();
@@ -125,10 +96,11 @@ impl SlabSegment {
             units,
             descriptors: offsets.descriptors,
             bitmaps: offsets.bitmaps,
-            overhead: AtomicUsize::new(offsets.descriptors - HEADER_BYTES),
+            nursery: if heap.nursery { offsets.nursery } else { 0 },
+            overhead: AtomicUsize::new(offsets.young - HEADER_BYTES),
             used: Cell::new(0),
             list: Cell::new(0),
-            permanent: reserved_bytes > 0,
+            permanent: heap.core > 0,
         };
         // SAFETY: the place is writable, aligned to 64, and nobody else's.
         unsafe { place.write(tables) };
@@ -141,6 +113,12 @@ impl SlabSegment {
         this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
         this.with_words(|free, _| set_from(free, header_units, units));
         this.poison();
+        if heap.nursery {
+            // SAFETY: the offsets are within the header.
+            let place = unsafe { segment.at(offsets.nursery) };
+            // SAFETY: the place is the nursery's, and so is what lies before the descriptors.
+            unsafe { Nursery::write(place, segment, offsets.young, offsets.descriptors) };
+        }
         this
     }
 
@@ -179,7 +157,7 @@ impl SlabSegment {
 
     fn offsets(self) -> TableOffsets {
         // What is reserved moves only tables that are not asked for here.
-        TableOffsets::of(self.tables().units, 0)
+        TableOffsets::of(self.tables().units, Reserved::NOTHING)
     }
 
     pub(crate) fn segment(self) -> SegmentRef {
@@ -212,7 +190,19 @@ impl SlabSegment {
         unsafe { self.0.at(self.offsets().reserved) }
     }
 
-    /// Bytes charged for the segment when no slab is in it.
+    /// The heap's nursery, where it lies in this segment.
+    pub(crate) fn nursery<'a>(self) -> Option<&'a Nursery> {
+        let offset = self.tables().nursery;
+        if offset == 0 {
+            return None;
+        }
+        // SAFETY: the nursery lies within the header.
+        let nursery = unsafe { self.0.at(offset) }.cast::<Nursery>();
+        // SAFETY: `write` made it, and it lives as long as the segment.
+        Some(unsafe { nursery.as_ref() })
+    }
+
+    /// Bytes charged for the segment when no slab is in it, and its nursery is not open.
     pub(crate) fn overhead(self) -> usize {
         HEADER_BYTES + self.tables().overhead.load(Relaxed)
     }
@@ -281,8 +271,11 @@ impl SlabSegment {
         self.tables().used.set(self.used() - run.units());
     }
 
-    /// Takes the units of all slabs back; what the heap hosts stays.
+    /// Takes the units of all slabs back, and all blocks of the nursery; what the heap hosts stays.
     pub(super) fn give_all_slabs(self) {
+        if let Some(nursery) = self.nursery() {
+            nursery.reset();
+        }
         for (unit, run) in self.slab_units() {
             self.give_run(unit, run);
         }
@@ -363,6 +356,11 @@ pub(crate) fn usage(segment: SegmentRef) -> Usage {
         let slab = unsafe { slab.as_ref() };
         usage.committed += slab.committed() + SLAB_OVERHEAD;
         usage.in_use += slab.cut().saturating_sub(slab.free()) * slab.class().size();
+    }
+    if let Some(nursery) = segment.nursery() {
+        let young = nursery.usage();
+        usage.committed += young.committed;
+        usage.in_use += young.in_use;
     }
     usage
 }

@@ -107,14 +107,14 @@ impl SizeClass {
 
     /// The smallest class of at least `size` bytes, at most 1 MiB.
     #[inline(always)]
-    pub(crate) fn of(size: usize) -> Self {
+    pub(crate) const fn of(size: usize) -> Self {
         debug_assert!(size <= size_by_arithmetic(CLASSES - 1));
         if size <= TABLE_MAX { Self::in_table(size) } else { Self(class_by_arithmetic(size) as u8) }
     }
 
     /// The smallest class of at least `size` bytes, at most [`TABLE_MAX`].
     #[inline(always)]
-    pub(crate) fn in_table(size: usize) -> Self {
+    pub(crate) const fn in_table(size: usize) -> Self {
         Self(CLASS_OF_STEPS[(size + (STEP - 1)) >> STEP.trailing_zeros()])
     }
 
@@ -125,7 +125,7 @@ impl SizeClass {
     }
 
     /// The class with this number.
-    pub(crate) fn from_index(index: usize) -> Self {
+    pub(crate) const fn from_index(index: usize) -> Self {
         debug_assert!(index < CLASSES);
         Self(index as u8)
     }
@@ -138,7 +138,7 @@ impl SizeClass {
 
     /// Bytes of a block.
     #[inline(always)]
-    pub(crate) fn size(self) -> usize {
+    pub(crate) const fn size(self) -> usize {
         SIZES[self.index()] as usize
     }
 

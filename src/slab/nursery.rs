@@ -1,0 +1,355 @@
+//! A nursery: the first few blocks of each small class of a young heap, one after the other in a piece of memory that all
+//! classes share.
+//!
+//! ```text
+//! first                                     cut            open                 end
+//! │ 48 │░│ 64 │ 16 │ 16 │ 16 │░░░│ 512      │ next         │ not charged yet    │
+//!      └─ skipped, so that blocks have their class's alignment
+//! ```
+//!
+//! A slab of its own for each class would make ten blocks of ten classes touch ten pages, and cost ten times the way to a
+//! new slab. A nursery is what a bump arena is, until it is used up: then each class goes the ordinary way. It lies behind
+//! the heap's core, in the header of the heap's first segment.
+//!
+//! One thread cache cuts it, without a lock. Blocks that come back to it, from whichever thread, wait until all have come
+//! back; then the nursery is new again.
+//!
+//! # Invariants
+//!
+//! - Offsets count from the segment's base, `first <= cut <= open <= end`; below `open` all is charged. `first` is a multiple
+//!   of the granule.
+//! - Below `cut`, a granule's tag says which class of block starts there, if one does, and whether the block came back. Tags up
+//!   to `open` are written when it is opened; a block's tag is written before the block is handed out.
+//! - `used` is the bytes of all blocks that were cut, and `returned` those of the blocks that came back, each counted right
+//!   after its tag says so.
+//! - Only the thread that leases the slot of the nursery's cache cuts, opens and settles; the holder of an exclusive borrow
+//!   of the heap may reset. Everybody else marks tags, adds to `returned`, and reads.
+
+#![expect(unsafe_code, reason = "hands out memory of a segment")]
+
+use core::cell::Cell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use crate::os::PageSource;
+use crate::os::lock::RawLock;
+use crate::primitives::address::{align_down, align_up};
+use crate::primitives::corruption::Corruption;
+use crate::primitives::sanitizer;
+use crate::segment::{SegmentRef, Supply, Usage};
+use crate::slab::range::BumpRange;
+use crate::slab::size_class::SizeClass;
+use crate::slab::tag::{GRANULE, NURSERY_CLASSES, Tag};
+
+/// Bytes of a nursery, at most.
+const NURSERY_BYTES: usize = 32 << 10;
+
+/// Share of a segment that its nursery may have.
+const SEGMENT_SHARE: usize = 64;
+
+/// A heap's nursery.
+#[repr(C)]
+pub(crate) struct Nursery {
+    state: State,
+    /// Every byte is a tag: those beyond `open` hold what an earlier nursery left there.
+    tags: [Tag; NURSERY_BYTES / GRANULE],
+}
+
+struct State {
+    segment: SegmentRef,
+    first: u32,
+    end: u32,
+    cut: AtomicU32,
+    open: AtomicU32,
+    used: AtomicU32,
+    returned: AtomicU32,
+    /// Up to here, memory may have been used by earlier nurseries since it was last discarded.
+    dirty: Cell<u32>,
+    /// Blocks have come back since free pages were last discarded.
+    discardable: AtomicBool,
+    /// For each class how many blocks it gets next.
+    next_blocks: [Cell<u8>; NURSERY_CLASSES],
+}
+
+/// What `next_blocks` says of a class that goes its own way.
+const GROWN: u8 = 0;
+
+/// How many blocks each class gets first: 256 bytes of the smallest, of the others one.
+static FIRST_BLOCKS: [u8; NURSERY_CLASSES] = {
+    let mut blocks = [GROWN; NURSERY_CLASSES];
+    let mut class = 1;
+    while class < NURSERY_CLASSES {
+        let size = SizeClass::from_index(class).size();
+        blocks[class] = if size <= 64 { (256 / size) as u8 } else { 1 };
+        class += 1;
+    }
+    blocks
+};
+
+/// Bytes that a class gets at a time, at most, where one block is not more: each time twice as many.
+const LARGEST_RUN: usize = 1 << 10;
+
+impl Nursery {
+    /// Bytes of a nursery in a segment of this length.
+    pub(super) const fn bytes_in(segment_len: usize) -> usize {
+        let share = align_down(segment_len / SEGMENT_SHARE, GRANULE);
+        if share < NURSERY_BYTES { share } else { NURSERY_BYTES }
+    }
+
+    /// Makes a new nursery at `place` that cuts the bytes from `first` to `end` of its segment.
+    ///
+    /// # Safety
+    ///
+    /// The place is writable, aligned for a nursery, and nobody else's; so is the range.
+    pub(super) unsafe fn write(place: NonNull<u8>, segment: SegmentRef, first: usize, end: usize) {
+        debug_assert!(first % GRANULE == 0 && end - first <= NURSERY_BYTES);
+        let (first, end) = (first as u32, end as u32);
+        let state = State {
+            segment,
+            first,
+            end,
+            cut: AtomicU32::new(first),
+            open: AtomicU32::new(first),
+            used: AtomicU32::new(0),
+            returned: AtomicU32::new(0),
+            dirty: Cell::new(first),
+            discardable: AtomicBool::new(false),
+            next_blocks: FIRST_BLOCKS.map(Cell::new),
+        };
+        // SAFETY: the place is writable; the state comes first.
+        unsafe { place.cast::<State>().write(state) };
+        // SAFETY: the state was just written, and every byte is a tag.
+        unsafe { place.cast::<Self>().as_ref() }.poison();
+    }
+
+    /// Poisons everything that the nursery cuts.
+    fn poison(&self) {
+        sanitizer::poison(self.at(self.first()), self.end() - self.first());
+    }
+
+    fn first(&self) -> usize {
+        self.state.first as usize
+    }
+
+    fn end(&self) -> usize {
+        self.state.end as usize
+    }
+
+    fn open(&self) -> usize {
+        self.state.open.load(Relaxed) as usize
+    }
+
+    /// The byte at an offset from the segment's base.
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!((self.first()..=self.end()).contains(&offset));
+        // SAFETY: the nursery lies within its segment.
+        unsafe { self.state.segment.at(offset) }
+    }
+
+    /// Where the class's next blocks would be, and their bytes; `None` where the class has grown.
+    #[inline]
+    fn next_run(&self, class: SizeClass) -> Option<(usize, usize)> {
+        let blocks = self.state.next_blocks.get(class.index())?.get();
+        if blocks == GROWN {
+            return None;
+        }
+        // A class serves the alignments that divide its size.
+        let start = align_up(self.state.cut.load(Relaxed) as usize, 1 << class.size().trailing_zeros());
+        Some((start, usize::from(blocks) * class.size()))
+    }
+
+    /// Blocks for a class whose cache has none; `None` where the class has grown, or too little is open.
+    #[inline]
+    pub(crate) fn cut(&self, class: SizeClass) -> Option<BumpRange> {
+        let (start, len) = self.next_run(class)?;
+        let (state, size) = (&self.state, class.size());
+        if start + len > self.open() {
+            return None;
+        }
+        let (granule, end) = (self.granule(start), self.granule(start + len));
+        for tag in self.tags.get(granule..end)?.iter().step_by(size / GRANULE) {
+            tag.write(Some(class));
+        }
+        state.cut.store((start + len) as u32, Relaxed);
+        state.used.store(state.used.load(Relaxed) + len as u32, Relaxed);
+        let next = &state.next_blocks[class.index()];
+        next.set(if 2 * len > LARGEST_RUN { GROWN } else { 2 * next.get() });
+        Some(BumpRange { start: self.at(start), len, zeroed: false })
+    }
+
+    /// Charges as much as the class's next blocks need, and as much again as is open; false where that is not to be had, or
+    /// the heap has a limit: what nobody uses is dear then.
+    pub(crate) fn open_for<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, class: SizeClass) -> bool {
+        let Some((start, len)) = self.next_run(class) else { return false };
+        let open = self.open();
+        if start + len <= open {
+            return true;
+        }
+        if start + len > self.end() || supply.account.is_limited() {
+            return false;
+        }
+        let doubled = open + (open - self.first());
+        let target = align_up(doubled.max(start + len), supply.page_size()).min(self.end());
+        if supply.commit(self.state.segment, open, target, target - open).is_err() {
+            return false;
+        }
+        // SAFETY: nobody looks at tags beyond `open` yet.
+        unsafe { Tag::clear(&self.tags[self.granule(open)..self.granule(target)]) };
+        self.state.open.store(target as u32, Relaxed);
+        true
+    }
+
+    fn granule(&self, offset: usize) -> usize {
+        (offset - self.first()) / GRANULE
+    }
+
+    /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
+    pub(super) fn has_cut(&self, offset: usize) -> bool {
+        (self.first()..self.state.cut.load(Relaxed) as usize).contains(&offset)
+    }
+
+    /// The granule and the class of the block that starts at `offset` from the segment's base, if one does.
+    pub(super) fn block_at(&self, offset: usize) -> Option<(usize, SizeClass)> {
+        if offset % GRANULE != 0 || !self.has_cut(offset) {
+            return None;
+        }
+        let granule = self.granule(offset);
+        let (class, _) = self.tags[granule].read()?;
+        Some((granule, class))
+    }
+
+    /// Takes a block back; false where it was free already.
+    pub(super) fn take_back(&self, granule: usize, class: SizeClass) -> bool {
+        let marked = self.tags[granule].mark(Tag::FREE);
+        if marked {
+            self.state.discardable.store(true, Relaxed);
+            // Who sees that all have come back sees what their last users did.
+            self.state.returned.fetch_add(class.size() as u32, Release);
+        }
+        marked
+    }
+
+    /// Takes back what its cache has left of a run: blocks from `start` to `end`, offsets from the segment's base.
+    pub(super) fn take_back_run(&self, start: usize, end: usize, class: SizeClass) {
+        for block in (start..end).step_by(class.size()) {
+            self.take_back(self.granule(block), class);
+        }
+    }
+
+    /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The
+    /// caller leases the slot of the nursery's cache.
+    pub(crate) fn settle<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) {
+        let used = self.state.used.load(Relaxed);
+        if used > 0 && self.state.returned.load(Acquire) == used {
+            let committed = self.committed();
+            self.reset();
+            supply.uncharge(committed);
+        }
+        if supply.reclaimed.is_some() {
+            self.discard(supply);
+        }
+    }
+
+    /// Forgets all blocks: nobody uses them any more. What was charged for them is the caller's to take back.
+    pub(super) fn reset(&self) {
+        let state = &self.state;
+        state.dirty.set(state.dirty.get().max(state.open.load(Relaxed)));
+        // In this order: who looks meanwhile finds nothing beyond `cut`.
+        state.cut.store(state.first, Relaxed);
+        state.open.store(state.first, Relaxed);
+        state.returned.store(0, Relaxed);
+        state.used.store(0, Relaxed);
+        state.discardable.store(false, Relaxed);
+        state.next_blocks.iter().zip(FIRST_BLOCKS).for_each(|(next, first)| next.set(first));
+        self.poison();
+    }
+
+    /// Discards whole pages within free blocks, and those that an earlier life of the nursery used.
+    fn discard<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) {
+        let state = &self.state;
+        let discard = |start: usize, end: usize| {
+            // SAFETY: the range is free, and nothing of the nursery's is in its memory; before any of it is cut again, it is
+            // opened, and so committed.
+            start >= end || unsafe { supply.discard(state.segment, start, end) }.is_ok()
+        };
+        if state.discardable.swap(false, Relaxed) {
+            let (mut free_from, mut all) = (self.first(), true);
+            self.for_each_block(|start, class, is_free| {
+                if !is_free {
+                    all &= discard(free_from, start);
+                    free_from = start + class.size();
+                }
+            });
+            all &= discard(free_from, state.cut.load(Relaxed) as usize);
+            // What was refused is tried again the next time.
+            state.discardable.store(!all, Relaxed);
+        }
+        if discard(self.open(), state.dirty.get() as usize) {
+            state.dirty.set(state.first);
+        }
+    }
+
+    /// Calls `visit` with where each block starts, its class, and whether it came back.
+    fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
+        let mut offset = self.first();
+        while offset < self.state.cut.load(Relaxed) as usize {
+            match self.tags[self.granule(offset)].read() {
+                Some((class, is_free)) => {
+                    visit(offset, class, is_free);
+                    offset += class.size();
+                }
+                None => offset += GRANULE,
+            }
+        }
+    }
+
+    /// Calls `visit` with the class of each block that is out: with a user, in a cache or a depot.
+    pub(crate) fn for_each_out(&self, mut visit: impl FnMut(SizeClass)) {
+        self.for_each_block(|_, class, is_free| {
+            if !is_free {
+                visit(class);
+            }
+        });
+    }
+
+    /// Bytes charged.
+    pub(crate) fn committed(&self) -> usize {
+        self.open() - self.first()
+    }
+
+    /// What of the nursery is put to use.
+    pub(super) fn usage(&self) -> Usage {
+        let out = self.state.used.load(Relaxed).saturating_sub(self.state.returned.load(Relaxed));
+        Usage { committed: self.committed(), in_use: out as usize }
+    }
+
+    /// Checks the invariants, under an exclusive borrow of the heap.
+    pub(crate) fn validate(&self) -> Result<(), Corruption> {
+        let address = self.at(self.first()).addr().get();
+        let (cut, open) = (self.state.cut.load(Relaxed) as usize, self.open());
+        let ordered = self.first() <= cut && cut <= open && open <= self.end();
+        Corruption::unless(ordered, "nursery has cut too far", address)?;
+        let (mut used, mut returned, mut last) = (0, 0, self.first());
+        self.for_each_block(|start, class, is_free| {
+            used += class.size();
+            returned += if is_free { class.size() } else { 0 };
+            last = start + class.size();
+        });
+        let counts = (self.state.used.load(Relaxed) as usize, self.state.returned.load(Relaxed) as usize);
+        Corruption::unless((used, returned) == counts, "nursery's blocks disagree with its counts", address)?;
+        Corruption::unless(last == cut, "nursery's last block does not end where it was cut", address)
+    }
+
+    /// Sets or clears the mark of a block that is with a user; false where that was so already.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(super) fn set_allocated(&self, granule: usize, allocated: bool) -> bool {
+        let tag = &self.tags[granule];
+        if allocated { tag.mark(Tag::ALLOCATED) } else { tag.unmark(Tag::ALLOCATED) }
+    }
+
+    /// Whether a block is with a user.
+    #[cfg(any(debug_assertions, feature = "hardened"))]
+    pub(super) fn is_allocated(&self, granule: usize) -> bool {
+        self.tags[granule].is_marked(Tag::ALLOCATED)
+    }
+}

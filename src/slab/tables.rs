@@ -1,0 +1,59 @@
+//! Where the tables of a slab segment lie, in plain arithmetic.
+
+use crate::primitives::address::align_up;
+use crate::segment::{HEADER_BYTES, UNIT};
+use crate::slab::bitmap::Bitmap;
+use crate::slab::nursery::Nursery;
+use crate::slab::segment::Tables;
+use crate::slab::slab::Slab;
+
+/// Bytes charged for a slab beside its portions: its descriptor and bitmaps.
+pub(super) const SLAB_OVERHEAD: usize = size_of::<Slab>() + BITMAPS * size_of::<Bitmap>();
+
+/// Bitmaps a slab has: of free blocks and, where frees are checked at once, of allocated ones.
+pub(super) const BITMAPS: usize = 1 + cfg!(any(debug_assertions, feature = "hardened")) as usize;
+
+/// What the heap has in the header of its first segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reserved {
+    /// Bytes of the core; none where the segment is no heap's first.
+    pub(crate) core: usize,
+    /// Whether there is a nursery.
+    pub(crate) nursery: bool,
+}
+
+impl Reserved {
+    pub(crate) const NOTHING: Self = Self { core: 0, nursery: false };
+}
+
+/// Where the tables of a segment lie, in bytes from its base.
+pub(super) struct TableOffsets {
+    pub(super) words: usize,
+    pub(super) free: usize,
+    pub(super) dirty: usize,
+    pub(super) map: usize,
+    pub(super) reserved: usize,
+    pub(super) nursery: usize,
+    /// What the nursery cuts.
+    pub(super) young: usize,
+    pub(super) descriptors: usize,
+    pub(super) bitmaps: usize,
+    pub(super) end: usize,
+}
+
+impl TableOffsets {
+    pub(super) const fn of(units: usize, heap: Reserved) -> Self {
+        let words = units.div_ceil(64);
+        let free = HEADER_BYTES + size_of::<Tables>();
+        let dirty = free + words * 8;
+        let map = dirty + words * 8;
+        let reserved = align_up(map + units, 64);
+        let nursery = align_up(reserved + heap.core, align_of::<Nursery>());
+        let young = if heap.nursery { align_up(nursery + size_of::<Nursery>(), 16) } else { nursery };
+        let young_bytes = if heap.nursery { Nursery::bytes_in(units * UNIT) } else { 0 };
+        let descriptors = align_up(young + young_bytes, 16);
+        let bitmaps = align_up(descriptors + units * size_of::<Slab>(), 64);
+        let end = bitmaps + units * BITMAPS * size_of::<Bitmap>();
+        Self { words, free, dirty, map, reserved, nursery, young, descriptors, bitmaps, end }
+    }
+}

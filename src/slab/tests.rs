@@ -1,0 +1,225 @@
+//! A nursery's mechanism: what it cuts, takes back, and gives up.
+
+#![expect(unsafe_code, reason = "writes to raw blocks")]
+
+use core::cell::Cell;
+use std::vec::Vec;
+
+use crate::os::PageSource;
+use crate::os::raw_locks::NoLock;
+use crate::os::testing::TestPages;
+use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
+use crate::slab::nursery::Nursery;
+use crate::slab::pool::SlabPool;
+use crate::slab::segment::SlabSegment;
+use crate::slab::size_class::SizeClass;
+use crate::slab::tables::Reserved;
+use crate::slab::tag::NURSERY_CLASSES;
+
+/// What a nursery needs, and the sums that it changes.
+struct Home {
+    source: TestPages,
+    account: Account,
+    records: Records<NoLock>,
+    owner: OwnerId,
+}
+
+/// A block that is out: where it starts, and its class.
+type Young = (usize, SizeClass);
+
+impl Home {
+    fn new(source: TestPages) -> Self {
+        Self { source, account: Account::new(usize::MAX), records: Records::new(), owner: OwnerId::next() }
+    }
+
+    fn supply<'a>(&'a self, reclaimed: Option<&'a Cell<usize>>) -> Supply<'a, TestPages, NoLock> {
+        Supply {
+            source: &self.source,
+            account: &self.account,
+            records: &self.records,
+            owner: self.owner,
+            options: SupplyOptions::DEFAULT,
+            beyond_limit: false,
+            reclaimed,
+        }
+    }
+
+    fn segment(&self) -> SlabSegment {
+        let heap = Reserved { core: 1000, nursery: true };
+        SlabPool::new().add_segment(&self.supply(None), heap).expect("a segment")
+    }
+
+    /// The class's next blocks, all of them; each is written to its ends.
+    fn cut(&self, segment: SlabSegment, class: SizeClass) -> Vec<Young> {
+        let nursery = nursery(segment);
+        if !nursery.open_for(&self.supply(None), class) {
+            return Vec::new();
+        }
+        let range = nursery.cut(class).expect("as much as was opened");
+        assert!(range.len > 0 && range.len % class.size() == 0 && !range.zeroed);
+        let start = range.start.addr().get() - segment.segment().addr();
+        (start..start + range.len).step_by(class.size()).map(|block| (block, class)).collect()
+    }
+
+    /// Settles while memory is reclaimed; the answer is in bytes.
+    fn reclaim(&self, segment: SlabSegment) -> usize {
+        let reclaimed = Cell::new(0);
+        nursery(segment).settle(&self.supply(Some(&reclaimed)));
+        reclaimed.get()
+    }
+
+    /// Checks a nursery against what is out of it.
+    fn check(&self, segment: SlabSegment, out: &[Young]) {
+        let nursery = nursery(segment);
+        assert_eq!(nursery.validate(), Ok(()));
+        let mut counts = [0_usize; NURSERY_CLASSES];
+        nursery.for_each_out(|class| counts[class.index()] += 1);
+        for &(_, class) in out {
+            counts[class.index()] -= 1;
+        }
+        assert!(counts.iter().all(|&count| count == 0));
+        assert_eq!(nursery.usage().in_use, out.iter().map(|(_, class)| class.size()).sum::<usize>());
+        assert_eq!(self.account.committed(), segment.overhead() + nursery.committed());
+    }
+}
+
+fn nursery<'a>(segment: SlabSegment) -> &'a Nursery {
+    segment.nursery().expect("a nursery")
+}
+
+fn give_back(segment: SlabSegment, (start, class): Young) -> bool {
+    let (granule, found) = nursery(segment).block_at(start).expect("a block");
+    assert_eq!(found, class);
+    nursery(segment).take_back(granule, class)
+}
+
+fn classes() -> impl Iterator<Item = SizeClass> {
+    (1..NURSERY_CLASSES).map(SizeClass::from_index)
+}
+
+#[test]
+fn blocks_lie_side_by_side_as_their_classes_are_aligned() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    let out: Vec<Young> = classes().take(30).flat_map(|class| home.cut(segment, class)).collect();
+    let mut end = 0;
+    for &(start, class) in &out {
+        assert!(start >= end && start % (1 << class.size().trailing_zeros()) == 0);
+        for offset in (1..class.size()).chain([class.size() + 1]) {
+            let inside = nursery(segment).block_at(start + offset);
+            assert!(inside.is_none() || start + offset >= start + class.size(), "{start} {offset}");
+        }
+        end = start + class.size();
+    }
+    assert!(nursery(segment).block_at(end).is_none(), "this was not cut");
+    home.check(segment, &out);
+}
+
+#[test]
+fn each_class_gets_more_each_time_until_it_is_grown() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    for size in [16, 64, 512, 1024] {
+        let class = SizeClass::of(size);
+        let lens: Vec<usize> =
+            core::iter::from_fn(|| Some(home.cut(segment, class).len()).filter(|&len| len > 0)).collect();
+        assert!(lens.windows(2).all(|pair| pair[1] == 2 * pair[0]), "{size}: {lens:?}");
+        assert!(lens.last().is_some_and(|last| last * size <= 1024));
+        assert!(nursery(segment).cut(class).is_none());
+    }
+    for size in [0, 4097, 32 << 10] {
+        assert!(home.cut(segment, SizeClass::of(size)).is_empty());
+    }
+}
+
+#[test]
+fn it_charges_what_it_opens_and_stops_at_its_end() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    let (before, page) = (home.account.committed(), home.source.page_size());
+    let mut out = home.cut(segment, SizeClass::of(16));
+    assert!(home.account.committed() - before <= page);
+    out.extend(classes().flat_map(|class| home.cut(segment, class)));
+    out.extend(classes().flat_map(|class| home.cut(segment, class)));
+    let bytes = home.account.committed() - before;
+    assert!((24 << 10..=32 << 10).contains(&bytes), "{bytes}");
+    home.check(segment, &out);
+}
+
+#[test]
+fn a_heap_with_a_limit_opens_nothing_more() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    home.account.set_limit(1 << 30);
+    assert!(home.cut(segment, SizeClass::of(16)).is_empty());
+    home.account.set_limit(usize::MAX);
+    home.source.refuse_after(0);
+    assert_eq!(home.cut(segment, SizeClass::of(16)).len(), 16);
+}
+
+#[test]
+fn a_commit_that_is_refused_leaves_it_as_it_was() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    home.source.refuse_after(0);
+    assert!(home.cut(segment, SizeClass::of(16)).is_empty());
+    home.check(segment, &[]);
+    home.source.refuse_nothing();
+    let out = home.cut(segment, SizeClass::of(16));
+    home.check(segment, &out);
+}
+
+#[test]
+fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    let mut first_round = None;
+    for _ in 0..3 {
+        let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+        assert_eq!(*first_round.get_or_insert_with(|| out.clone()), out, "as new");
+        while let Some(block) = out.pop() {
+            assert!(give_back(segment, block));
+            assert!(!give_back(segment, block));
+            home.check(segment, &out);
+        }
+        nursery(segment).settle(&home.supply(None));
+        assert_eq!(home.account.committed(), segment.overhead());
+    }
+    assert!(home.reclaim(segment) > 16 << 10);
+    assert_eq!(home.reclaim(segment), 0);
+}
+
+#[test]
+fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    let fill = |&(start, class): &Young| {
+        // SAFETY: the block is out.
+        let block = unsafe { segment.segment().at(start) };
+        // SAFETY: it has this many bytes.
+        unsafe { block.write_bytes(7, class.size()) };
+    };
+    out.iter().for_each(fill);
+    let (first, last) = (out.remove(0), out.pop().expect("blocks"));
+    out.drain(..).for_each(|block| assert!(give_back(segment, block)));
+    assert_eq!(home.reclaim(segment) % home.source.page_size(), 0);
+    assert_eq!(home.reclaim(segment), 0);
+    home.check(segment, &[first, last]);
+    [first, last].iter().for_each(fill);
+    for block in [first, last] {
+        assert!(give_back(segment, block));
+    }
+    home.reclaim(segment);
+    let again: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    again.iter().for_each(fill);
+    home.check(segment, &again);
+}
+
+#[test]
+fn a_short_segment_has_a_small_one_and_room_for_slabs() {
+    assert_eq!(Nursery::bytes_in(256 << 10), 4 << 10);
+    assert_eq!(Nursery::bytes_in(4 << 20), 32 << 10);
+    let (touched, tables) = SlabSegment::table_bytes(4 * UNIT, Reserved { core: 5000, nursery: true });
+    assert!(touched < tables && tables <= UNIT);
+}

@@ -10,9 +10,10 @@
 //! | unit | 16 KiB, the grain in which a slab segment is handed out |
 //! | size class | a rounded block size; 16-byte steps to 256, then 8 classes a doubling, to 1 MiB. Small classes, to 32 KiB, are cut from slabs; medium classes come from coalescing roots |
 //! | slab | 1, 4 or 16 aligned units cut into blocks of one small size class; its descriptor lives in the segment header |
-//! | slab root | all slabs of one size class in a heap: lock, partial slabs, depot |
+//! | slab root | all slabs of one size class in a heap: lock, partial slabs, depot; made when it is first used |
 //! | magazine | a last-in-first-out list of free blocks of one class, threaded through the blocks |
-//! | bump range | the fresh end of a slab that one thread cache cuts blocks from |
+//! | bump range | fresh blocks of a class, side by side, that one thread cache cuts: the end of a slab, or a run of the nursery |
+//! | nursery | memory in a heap's first segment from which the first thread cache cuts the first few blocks of each class to 4 KiB |
 //! | thread cache | for each class the *loaded* and the *previous* magazine and a bump range; owned by one thread slot |
 //! | depot | the full magazines that a slab root keeps |
 //! | thread slot | a small integer leased to a running thread, recycled when it ends |
@@ -27,7 +28,7 @@
 //! two-level bins are TLSF (Masmano 2004).
 //!
 //! All quantities are in bytes. *Mapped* is the sum of the segments' lengths. *Committed* is what the heap has put to use:
-//! headers as far as they are touched, bump ranges as far as they have grown, coalescing blocks out of the bins, mappings, cached ones
+//! headers as far as they are touched, bump ranges and the nursery as far as they have grown, coalescing blocks out of the bins, mappings, cached ones
 //! included. `committed = live + cached + free + overhead`: *live* are the usable sizes of blocks with users, *cached* those
 //! in magazines and depots, *free* is committed and of no other use, *overhead* is headers, descriptors and tables.
 //!
@@ -47,6 +48,7 @@
 //! | layout → route: size rounded up to its alignment, one table or a shift | `heap/route.rs`, `slab/size_class.rs` |
 //! | the thread's cache: one thread-local load, one load from the table in the heap itself | `heap/caches.rs`, `cache/slot.rs` |
 //! | pop the loaded magazine, else cut from the bump range | `cache/magazine.rs` |
+//! | out of line, while the heap is young: a run of the nursery | `cache/thread_cache.rs`, `slab/nursery.rs` |
 //! | out of line: previous magazine, depot, bitmaps of partial slabs, next portion, new slab | `cache/magazine.rs`, `slab/root.rs`, `slab/range.rs`, `slab/pool.rs` |
 //! | a medium block: the cache's few, its root, other roots' free memory, a new segment | `heap/medium.rs`, `cache/medium.rs`, `coalesce/root.rs` |
 //! | a large block: a cached mapping, a new one | `heap/large.rs`, `mapping/list.rs` |
@@ -67,10 +69,23 @@
 //! The class of zero size has magazines that never have blocks nor room, so that zero sizes need no branch of their own on
 //! the common path.
 //!
+//! ## Young heaps
+//!
+//! A new slab costs some 600 instructions and a page of its own, so that fifty blocks of twenty classes, and nothing more,
+//! would cost twenty times that. The first blocks of each class therefore come from the nursery, 256 bytes of them where they
+//! are small, else one, then twice as many each time, to 1 KiB at once; about 100 instructions each time, without a lock, and
+//! blocks of all classes share pages. After that, or when the nursery's 32 KiB are used up, the class has a slab.
+//!
+//! A byte for each 16 bytes of the nursery says which class of block starts there, and whether the block came back: what a
+//! slab has a bitmap and a descriptor for. Blocks that come back wait until all have; then the nursery is a new one.
+//! `reclaim` discards free pages of it before that. A heap with a limit has none, and one that gets a limit opens no
+//! more of it, since what waits there serves nobody; nor has a hardened heap, since a nursery hands blocks out in order.
+//!
 //! ## What differs from the plan, and why
 //!
 //! - *The medium part of a cache* keeps up to four pointers a class (two magazines of two) in the cache itself rather than
 //!   threaded through the blocks: nothing of a medium block is touched. Its budget is 4 MiB a thread.
+//! - *The nursery* comes before a class's first slab; blocks from it are never known to be zero.
 //! - *`zero_from`* takes the place of a flag that says whether a range is zeroed: a segment that comes from the process's
 //!   cache is known to be zero above what its earlier users touched, and a release says so too. One high-water mark a
 //!   segment serves freshness, the dirty bound of the segment cache, and the bound for discards.
@@ -140,6 +155,8 @@
 //!
 //! A check reads what stands beside the block. Where the page of that is gone, as with a segment that was unmapped, or on
 //! Windows a page of a free block that `reclaim` gave back, the system ends the program instead, without that line.
+//!
+//! What goes back to the nursery is checked as what goes back to a slab.
 //!
 //! What each check costs, in instructions of one allocation and its free together, whose layout is not known when
 //! compiling, in the mode `Local` (callgrind: all checks less all but the one; measured when they were written):

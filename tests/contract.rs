@@ -19,6 +19,8 @@ mod resize;
 #[path = "contract/sizes.rs"]
 mod sizes;
 mod support;
+#[path = "contract/young.rs"]
+mod young;
 #[path = "contract/zero_size.rs"]
 mod zero_size;
 #[path = "contract/zeroed.rs"]

@@ -47,6 +47,9 @@ mod every_build;
 #[cfg(feature = "hardened")]
 #[path = "misuse/hardened.rs"]
 mod hardened;
+#[cfg(not(feature = "hardened"))]
+#[path = "misuse/young.rs"]
+mod young;
 
 fn misusing(block: NonNull<u8>) -> NonNull<u8> {
     println!("misused {block:p}");
@@ -141,6 +144,8 @@ misuse! {
     a_small_block_again_after_its_return: AtOnceIfChecked, TWICE, [16, 32, 1000, 8192] => |size| {
         let heap = MallocState::new();
         let [first, _neighbour] = [(); 2].map(|()| take(&heap, of(size)));
+        // Where the first one was young, this one keeps the nursery.
+        let _young = take(&heap, of(48));
         give(&heap, first, of(size));
         heap.reclaim();
         give_misused(&heap, first, of(size));
@@ -228,6 +233,12 @@ misuse! {
     }
     inside_a_small_block: AtOnceIfChecked, NO_START, [8, 16, 48] => |offset| {
         let heap = MallocState::new();
+        give_misused(&heap, inside(take(&heap, of(64)), offset), of(64));
+        give_back(&heap);
+    }
+    /// A heap with a limit has no nursery.
+    inside_a_block_of_a_slab: AtOnceIfChecked, NO_START, [8, 16, 48] => |offset| {
+        let heap = MallocState::builder().limit(8 << 20).build().expect("a limit within bounds");
         give_misused(&heap, inside(take(&heap, of(64)), offset), of(64));
         give_back(&heap);
     }

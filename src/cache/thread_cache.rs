@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "makes caches in raw memory")]
 
 use core::cell::Cell;
+use core::hint::black_box;
 use core::ptr::{self, NonNull};
 
 use crate::cache::flush::{FlushRequests, FlushesSeen};
@@ -45,12 +46,12 @@ impl ThreadCache {
         nursery: Option<&Nursery>,
     ) -> NonNull<Self> {
         let mut cache = place.cast::<Self>();
-        // In two halves: from 2 KiB on, C libraries fill with an instruction that is slow to start.
+        // In two halves, which no compiler joins: from 2 KiB on, C libraries fill with an instruction that is slow to start.
         const HALF: usize = size_of::<ThreadCache>() / 2;
         // SAFETY: all zero is a cache without blocks.
         unsafe { place.write_bytes(0, HALF) };
         // SAFETY: the second half is within the place.
-        let second = unsafe { place.add(HALF) };
+        let second = black_box(unsafe { place.add(HALF) });
         // SAFETY: as above.
         unsafe { second.write_bytes(0, size_of::<Self>() - HALF) };
         // SAFETY: it was just made.

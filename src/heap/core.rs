@@ -6,12 +6,12 @@
 //!                     └───────────────────────────────►
 //! ```
 //!
-//! What a small heap does not need is made when it is first used: the roots of classes above 256 bytes, the medium tier,
-//! the caches of further slots.
+//! What a small heap does not need is made when it is first used: the roots, those of classes above 256 bytes apart, the
+//! medium tier, the caches of further slots.
 
 #![expect(unsafe_code, reason = "publishes what is hosted in raw memory")]
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
@@ -26,7 +26,7 @@ use crate::primitives::published::Published;
 use crate::segment::{OwnerId, Records, Refusal};
 use crate::slab::{Nursery, SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot};
 
-/// Classes whose roots are in the core: to 256 bytes.
+/// Classes whose roots have room in the core: to 256 bytes.
 const NEAR_CLASSES: usize = 17;
 
 const FAR_CLASSES: usize = SMALL_CLASSES - NEAR_CLASSES;
@@ -55,6 +55,7 @@ pub struct Core<M: Mode> {
     pub(crate) records: Records<M::Lock>,
     pub(crate) pool: Locked<M::Lock, SlabPool>,
     pub(crate) mappings: Locked<M::Lock, MappingList>,
+    near_roots: Published<[Root<M>; NEAR_CLASSES]>,
     far_roots: Published<[Root<M>; FAR_CLASSES]>,
     medium: Published<MediumTier<M>>,
     /// The caches of slots beyond the inline table.
@@ -68,8 +69,9 @@ pub struct Core<M: Mode> {
     /// The slot whose cache is in the core, plus one; 0 while none is.
     first_slot: AtomicUsize,
     nursery: Option<NonNull<Nursery>>,
-    near_roots: [Root<M>; NEAR_CLASSES],
     first_cache: MaybeUninit<ThreadCache>,
+    /// Where `near_roots` leads to.
+    near_room: MaybeUninit<[Root<M>; NEAR_CLASSES]>,
 }
 
 impl<M: Mode> Core<M> {
@@ -91,6 +93,7 @@ impl<M: Mode> Core<M> {
             records,
             pool: Locked::new(pool),
             mappings: Locked::new(MappingList::new()),
+            near_roots: Published::nothing(),
             far_roots: Published::nothing(),
             medium: Published::nothing(),
             chunks: Published::nothing(),
@@ -100,48 +103,54 @@ impl<M: Mode> Core<M> {
             next: AtomicPtr::new(ptr::null_mut()),
             first_slot: AtomicUsize::new(0),
             nursery,
-            near_roots: [const { Locked::new(SlabRoot::new()) }; NEAR_CLASSES],
             first_cache: MaybeUninit::uninit(),
+            near_room: MaybeUninit::uninit(),
         };
         // SAFETY: the caller says that the place is writable.
         unsafe { core.write(value) };
         core
     }
 
-    /// The root of a small class, made where it is the first beyond 256 bytes.
+    /// The root of a small class, made where it is the first to 256 bytes, or the first beyond.
     pub(crate) fn root<S: PageSource>(
         &self,
         class: SizeClass,
         context: &SlabContext<'_, S, M::Lock>,
     ) -> Result<&Root<M>, Refusal> {
-        match self.near_roots.get(class.index()) {
-            Some(root) => Ok(root),
-            None => {
-                let far = self.far_roots(context)?;
-                Ok(&far[class.index() - NEAR_CLASSES])
+        match class.index().checked_sub(NEAR_CLASSES) {
+            None => Ok(&self.near_roots()?[class.index()]),
+            Some(index) => {
+                let far = self.hosted(&self.far_roots, context, write_roots::<M, FAR_CLASSES>)?;
+                Ok(&far[index])
             }
         }
     }
 
-    fn far_roots<S: PageSource>(
-        &self,
-        context: &SlabContext<'_, S, M::Lock>,
-    ) -> Result<&[Root<M>; FAR_CLASSES], Refusal> {
-        self.hosted(&self.far_roots, context, |place: NonNull<[Root<M>; FAR_CLASSES]>| {
-            for class in 0..FAR_CLASSES {
-                // SAFETY: the element is within the array.
-                let root = unsafe { place.cast::<Root<M>>().add(class) };
-                // SAFETY: the place is writable and nobody else's.
-                unsafe { root.write(Locked::new(SlabRoot::new())) };
-            }
-        })
+    fn near_roots(&self) -> Result<&[Root<M>; NEAR_CLASSES], Refusal> {
+        let place = at_field(self, offset_of!(Self, near_room)).cast();
+        // SAFETY: what the core hosts is made under the pool's lock, and it is in the core itself.
+        unsafe {
+            self.near_roots.get_or_make(
+                || self.making(),
+                |_| {
+                    write_roots::<M, NEAR_CLASSES>(place);
+                    Ok(place)
+                },
+            )
+        }
+    }
+
+    /// What is held while something of the core's is made.
+    fn making(&self) -> (Guard<'_, M::Lock, SlabPool>, M::Making) {
+        let making = M::making();
+        (self.pool.lock(), making)
     }
 
     /// The root of a small class, where it has been made.
     pub(crate) fn made_root(&self, class: SizeClass) -> Option<&Root<M>> {
-        match self.near_roots.get(class.index()) {
-            Some(root) => Some(root),
-            None => self.far_roots.get()?.get(class.index() - NEAR_CLASSES),
+        match class.index().checked_sub(NEAR_CLASSES) {
+            None => Some(&self.near_roots.get()?[class.index()]),
+            Some(index) => Some(&self.far_roots.get()?[index]),
         }
     }
 
@@ -157,25 +166,22 @@ impl<M: Mode> Core<M> {
         context: &SlabContext<'_, S, M::Lock>,
         write: impl FnOnce(NonNull<T>),
     ) -> Result<&'a T, Refusal> {
-        let lock = || {
-            let making = M::making();
-            (self.pool.lock(), making)
-        };
         // SAFETY: all that the core hosts is made under the pool's lock, and stays until the heap goes.
         unsafe {
-            slot.get_or_make(lock, |(pool, _)| {
-                let place = pool.host(&context.supply, size_of::<T>())?.cast();
-                write(place);
-                Ok(place)
-            })
+            slot.get_or_make(
+                || self.making(),
+                |(pool, _)| {
+                    let place = pool.host(&context.supply, size_of::<T>())?.cast();
+                    write(place);
+                    Ok(place)
+                },
+            )
         }
     }
 
     /// All roots of small classes that have been made.
     pub(crate) fn roots(&self) -> impl Iterator<Item = (SizeClass, &Root<M>)> {
-        let far = self.far_roots.get().into_iter().flatten();
-        let roots = self.near_roots.iter().chain(far).enumerate();
-        roots.map(|(index, root)| (SizeClass::from_index(index), root)).skip(1)
+        self.small_classes().filter_map(|(class, root)| Some((class, root?)))
     }
 
     /// The medium tier, where there is one.
@@ -246,7 +252,7 @@ impl<M: Mode> Core<M> {
     ) -> Result<NonNull<ThreadCache>, Refusal> {
         let is_first = self.first_slot.compare_exchange(0, slot + 1, Relaxed, Relaxed).is_ok();
         let place = if is_first {
-            at_field(self, core::mem::offset_of!(Self, first_cache))
+            at_field(self, offset_of!(Self, first_cache))
         } else {
             self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?
         };
@@ -292,6 +298,16 @@ impl<M: Mode> MediumTier<M> {
     /// All coalescing roots that have been made.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Medium<M>> {
         self.roots.iter().filter_map(Published::get)
+    }
+}
+
+/// Makes roots at a place that is writable and nobody else's.
+fn write_roots<M: Mode, const N: usize>(place: NonNull<[Root<M>; N]>) {
+    for class in 0..N {
+        // SAFETY: the element is within the array.
+        let root = unsafe { place.cast::<Root<M>>().add(class) };
+        // SAFETY: the place is writable and nobody else's.
+        unsafe { root.write(Locked::new(SlabRoot::new())) };
     }
 }
 

@@ -166,9 +166,10 @@ impl Nursery {
         if start + len > self.open() {
             return None;
         }
-        let (granule, end) = (self.granule(start), self.granule(start + len));
-        for tag in self.tags.get(granule..end)?.iter().step_by(size / GRANULE) {
-            tag.write(Some(class));
+        let mut granule = self.granule(start);
+        while granule < self.granule(start + len) {
+            self.tags[granule].write(Some(class));
+            granule += size / GRANULE;
         }
         state.cut.store((start + len) as u32, Relaxed);
         state.used.store(state.used.load(Relaxed) + len as u32, Relaxed);

@@ -1,0 +1,44 @@
+//! Misuse of blocks that a young heap's nursery has cut.
+
+use mallocstate::MallocState;
+
+use super::child::When::AtOnceIfChecked;
+use super::child::caught;
+use super::{NO_START, TWICE, give, give_back, give_misused, inside, of, take};
+
+misuse! {
+    inside_a_young_block: AtOnceIfChecked, NO_START, [16, 512, 1000, 2048] => |offset| {
+        let heap = MallocState::new();
+        let _neighbours = [16, 48, 512].map(|size| take(&heap, of(size)));
+        give_misused(&heap, inside(take(&heap, of(4000)), offset), of(4000));
+        give_back(&heap);
+    }
+    between_young_blocks: AtOnceIfChecked, NO_START, [16, 64, 1024] => |offset| {
+        let heap = MallocState::new();
+        let _first = take(&heap, of(16));
+        let aligned = take(&heap, of(2048));
+        assert_eq!(aligned.addr().get() % 2048, 0);
+        let _behind = take(&heap, of(1024));
+        // SAFETY: this stays within the block's segment.
+        let before = unsafe { aligned.sub(offset) };
+        give_misused(&heap, before, of(16));
+        give_back(&heap);
+    }
+    a_young_block_twice: AtOnceIfChecked, TWICE, [16, 64, 300, 4096] => |size| {
+        let heap = MallocState::local();
+        let [first, second, _neighbour] = [size, 32, 80].map(|size| take(&heap, of(size)));
+        give(&heap, first, of(size));
+        heap.reclaim();
+        give(&heap, second, of(32));
+        give_misused(&heap, first, of(size));
+        give_back(&heap);
+    }
+    a_young_block_of_a_heap_that_was_reset: AtOnceIfChecked, ["not the start", "in no slab", "another size class"], [16, 64, 300, 4096] => |size| {
+        let mut heap = MallocState::local();
+        let _first = take(&heap, of(48));
+        let block = take(&heap, of(size));
+        heap.reset();
+        give_misused(&heap, block, of(size));
+        give_back(&heap);
+    }
+}

@@ -74,7 +74,7 @@
 //! A new slab costs some 600 instructions and a page of its own, so that fifty blocks of twenty classes, and nothing more,
 //! would cost twenty times that. The first blocks of each class therefore come from the nursery, 256 bytes of them where they
 //! are small, else one, then twice as many each time, to 1 KiB at once; about 100 instructions each time, without a lock, and
-//! blocks of all classes share pages. After that, or when the nursery's 32 KiB are used up, the class has a slab.
+//! blocks of all classes share pages. When the nursery's 64 KiB are used up, the classes have slabs.
 //!
 //! A byte for each 16 bytes of the nursery says which class of block starts there, and whether the block came back: what a
 //! slab has a bitmap and a descriptor for. Blocks that come back wait until all have; then the nursery is a new one.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A slab of its own for each class would make ten blocks of ten classes touch ten pages, and cost ten times the way to a
-//! new slab. A nursery is what a bump arena is, until it is used up: then each class goes the ordinary way. It lies behind
+//! new slab. A nursery is what a bump arena is, until it is used up: then each class has a slab of its own. It lies behind
 //! the heap's core, in the header of the heap's first segment.
 //!
 //! One thread cache cuts it, without a lock. Blocks that come back to it, from whichever thread, wait until all have come
@@ -28,6 +28,7 @@
 #![expect(unsafe_code, reason = "hands out memory of a segment")]
 
 use core::cell::Cell;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -42,17 +43,20 @@ use crate::slab::size_class::SizeClass;
 use crate::slab::tag::{GRANULE, NURSERY_CLASSES, Tag};
 
 /// Bytes of a nursery, at most.
-const NURSERY_BYTES: usize = 32 << 10;
+const NURSERY_BYTES: usize = 64 << 10;
 
 /// Share of a segment that its nursery may have.
 const SEGMENT_SHARE: usize = 64;
 
-/// A heap's nursery.
+const TAGS: usize = NURSERY_BYTES / GRANULE;
+
+/// A heap's nursery. What it cuts follows it.
 #[repr(C)]
 pub(crate) struct Nursery {
+    /// The tag of the first granule comes last, so that the first tags share a page with the first blocks. Every byte is a
+    /// tag: those beyond `open` hold what an earlier nursery left there.
+    tags: [Tag; TAGS],
     state: State,
-    /// Every byte is a tag: those beyond `open` hold what an earlier nursery left there.
-    tags: [Tag; NURSERY_BYTES / GRANULE],
 }
 
 struct State {
@@ -71,12 +75,9 @@ struct State {
     next_blocks: [Cell<u8>; NURSERY_CLASSES],
 }
 
-/// What `next_blocks` says of a class that goes its own way.
-const GROWN: u8 = 0;
-
 /// How many blocks each class gets first: 256 bytes of the smallest, of the others one.
 static FIRST_BLOCKS: [u8; NURSERY_CLASSES] = {
-    let mut blocks = [GROWN; NURSERY_CLASSES];
+    let mut blocks = [0; NURSERY_CLASSES];
     let mut class = 1;
     while class < NURSERY_CLASSES {
         let size = SizeClass::from_index(class).size();
@@ -86,7 +87,7 @@ static FIRST_BLOCKS: [u8; NURSERY_CLASSES] = {
     blocks
 };
 
-/// Bytes that a class gets at a time, at most, where one block is not more: each time twice as many.
+/// Bytes that a class gets at a time, at most, where one block is not more: to there, each time twice as many.
 const LARGEST_RUN: usize = 1 << 10;
 
 impl Nursery {
@@ -116,8 +117,10 @@ impl Nursery {
             discardable: AtomicBool::new(false),
             next_blocks: FIRST_BLOCKS.map(Cell::new),
         };
-        // SAFETY: the place is writable; the state comes first.
-        unsafe { place.cast::<State>().write(state) };
+        // SAFETY: the state lies within the nursery.
+        let state_place = unsafe { place.add(offset_of!(Self, state)) }.cast();
+        // SAFETY: the place is writable.
+        unsafe { state_place.write(state) };
         // SAFETY: the state was just written, and every byte is a tag.
         unsafe { place.cast::<Self>().as_ref() }.poison();
     }
@@ -146,11 +149,11 @@ impl Nursery {
         unsafe { self.state.segment.at(offset) }
     }
 
-    /// Where the class's next blocks would be, and their bytes; `None` where the class has grown.
+    /// Where the class's next blocks would be, and their bytes; `None` where the nursery does not serve the class.
     #[inline]
     fn next_run(&self, class: SizeClass) -> Option<(usize, usize)> {
         let blocks = self.state.next_blocks.get(class.index())?.get();
-        if blocks == GROWN {
+        if blocks == 0 {
             return None;
         }
         // A class serves the alignments that divide its size.
@@ -158,7 +161,7 @@ impl Nursery {
         Some((start, usize::from(blocks) * class.size()))
     }
 
-    /// Blocks for a class whose cache has none; `None` where the class has grown, or too little is open.
+    /// Blocks for a class whose cache has none; `None` where too little is open.
     #[inline]
     pub(crate) fn cut(&self, class: SizeClass) -> Option<BumpRange> {
         let (start, len) = self.next_run(class)?;
@@ -168,13 +171,15 @@ impl Nursery {
         }
         let mut granule = self.granule(start);
         while granule < self.granule(start + len) {
-            self.tags[granule].write(Some(class));
+            self.tag(granule).write(Some(class));
             granule += size / GRANULE;
         }
         state.cut.store((start + len) as u32, Relaxed);
         state.used.store(state.used.load(Relaxed) + len as u32, Relaxed);
         let next = &state.next_blocks[class.index()];
-        next.set(if 2 * len > LARGEST_RUN { GROWN } else { 2 * next.get() });
+        if 2 * len <= LARGEST_RUN {
+            next.set(2 * next.get());
+        }
         Some(BumpRange { start: self.at(start), len, zeroed: false })
     }
 
@@ -195,13 +200,17 @@ impl Nursery {
             return false;
         }
         // SAFETY: nobody looks at tags beyond `open` yet.
-        unsafe { Tag::clear(&self.tags[self.granule(open)..self.granule(target)]) };
+        unsafe { Tag::clear(&self.tags[TAGS - self.granule(target)..TAGS - self.granule(open)]) };
         self.state.open.store(target as u32, Relaxed);
         true
     }
 
     fn granule(&self, offset: usize) -> usize {
         (offset - self.first()) / GRANULE
+    }
+
+    fn tag(&self, granule: usize) -> &Tag {
+        &self.tags[TAGS - 1 - granule]
     }
 
     /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
@@ -215,13 +224,13 @@ impl Nursery {
             return None;
         }
         let granule = self.granule(offset);
-        let (class, _) = self.tags[granule].read()?;
+        let (class, _) = self.tag(granule).read()?;
         Some((granule, class))
     }
 
     /// Takes a block back; false where it was free already.
     pub(super) fn take_back(&self, granule: usize, class: SizeClass) -> bool {
-        let marked = self.tags[granule].mark(Tag::FREE);
+        let marked = self.tag(granule).mark(Tag::FREE);
         if marked {
             self.state.discardable.store(true, Relaxed);
             // Who sees that all have come back sees what their last users did.
@@ -294,7 +303,7 @@ impl Nursery {
     fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
         let mut offset = self.first();
         while offset < self.state.cut.load(Relaxed) as usize {
-            match self.tags[self.granule(offset)].read() {
+            match self.tag(self.granule(offset)).read() {
                 Some((class, is_free)) => {
                     visit(offset, class, is_free);
                     offset += class.size();
@@ -344,13 +353,13 @@ impl Nursery {
     /// Sets or clears the mark of a block that is with a user; false where that was so already.
     #[cfg(any(debug_assertions, feature = "hardened"))]
     pub(super) fn set_allocated(&self, granule: usize, allocated: bool) -> bool {
-        let tag = &self.tags[granule];
+        let tag = self.tag(granule);
         if allocated { tag.mark(Tag::ALLOCATED) } else { tag.unmark(Tag::ALLOCATED) }
     }
 
     /// Whether a block is with a user.
     #[cfg(any(debug_assertions, feature = "hardened"))]
     pub(super) fn is_allocated(&self, granule: usize) -> bool {
-        self.tags[granule].is_marked(Tag::ALLOCATED)
+        self.tag(granule).is_marked(Tag::ALLOCATED)
     }
 }

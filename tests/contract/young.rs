@@ -46,7 +46,7 @@ impl<'a, A: Allocator> Young<'a, A> {
     fn check(&self) {
         let Self(held, salt) = self;
         match salt {
-            Some(salt) => assert!(held.bytes() == &pattern(*salt, held.usable())[..], "{held:?}"),
+            Some(salt) => assert!(held.bytes() == pattern(*salt, held.usable()), "{held:?}"),
             None => assert!(is_zero(held.bytes()), "{held:?}"),
         }
     }

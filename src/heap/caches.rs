@@ -73,7 +73,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             });
         }
         if let Some(nursery) = cache.nursery() {
-            nursery.settle(&context.supply);
+            nursery.settle(context);
         }
         if flushed > 0 {
             core.returns.fetch_add(1, Relaxed);
@@ -87,7 +87,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         // The lease makes it ours until the end.
         let lease = if M::slot() == slot { M::lease() } else { M::lease_if_free(slot) };
         if lease.is_some() {
-            nursery.settle(&context.supply);
+            nursery.settle(context);
         }
     }
 

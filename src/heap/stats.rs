@@ -189,6 +189,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let mut young = [0_usize; SMALL_CLASSES];
         let (mut committed, mut in_use) = (0, 0);
         if let Some(nursery) = core.nursery() {
+            let _walking = core.pool.lock();
             nursery.for_each_out(|class| young[class.index()] += 1);
             committed += nursery.committed();
         }

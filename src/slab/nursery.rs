@@ -23,7 +23,8 @@
 //! - `used` is the bytes of all blocks that were cut, and `returned` those of the blocks that came back, each counted right
 //!   after its tag says so.
 //! - Only the thread that leases the slot of the nursery's cache cuts, opens and settles; the holder of an exclusive borrow
-//!   of the heap may reset. Everybody else marks tags, adds to `returned`, and reads.
+//!   of the heap may reset. Everybody else marks tags of blocks that come back, adds to `returned`, and reads.
+//! - A new nursery is made under the pool's lock: who holds it can walk over all tags below `cut`.
 
 #![expect(unsafe_code, reason = "hands out memory of a segment")]
 
@@ -39,6 +40,7 @@ use crate::primitives::corruption::Corruption;
 use crate::primitives::sanitizer;
 use crate::segment::{SegmentRef, Supply, Usage};
 use crate::slab::range::BumpRange;
+use crate::slab::root::SlabContext;
 use crate::slab::size_class::SizeClass;
 use crate::slab::tag::{GRANULE, NURSERY_CLASSES, Tag};
 
@@ -157,8 +159,9 @@ impl Nursery {
             return None;
         }
         // A class serves the alignments that divide its size.
-        let start = align_up(self.state.cut.load(Relaxed) as usize, 1 << class.size().trailing_zeros());
-        Some((start, usize::from(blocks) * class.size()))
+        let (size, cut) = (class.size(), self.state.cut.load(Relaxed) as usize);
+        let start = align_up(cut, size & size.wrapping_neg());
+        Some((start, usize::from(blocks) * size))
     }
 
     /// Blocks for a class whose cache has none; `None` where too little is open.
@@ -174,7 +177,8 @@ impl Nursery {
             self.tag(granule).write(Some(class));
             granule += size / GRANULE;
         }
-        state.cut.store((start + len) as u32, Relaxed);
+        // Who sees it sees the tags below.
+        state.cut.store((start + len) as u32, Release);
         state.used.store(state.used.load(Relaxed) + len as u32, Relaxed);
         let next = &state.next_blocks[class.index()];
         if 2 * len <= LARGEST_RUN {
@@ -199,7 +203,7 @@ impl Nursery {
         if supply.commit(self.state.segment, open, target, target - open).is_err() {
             return false;
         }
-        // SAFETY: nobody looks at tags beyond `open` yet.
+        // SAFETY: nobody looks at tags beyond `cut`, which is at most `open`.
         unsafe { Tag::clear(&self.tags[TAGS - self.granule(target)..TAGS - self.granule(open)]) };
         self.state.open.store(target as u32, Relaxed);
         true
@@ -248,11 +252,14 @@ impl Nursery {
 
     /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The
     /// caller leases the slot of the nursery's cache.
-    pub(crate) fn settle<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) {
+    pub(crate) fn settle<S: PageSource, L: RawLock>(&self, context: &SlabContext<'_, S, L>) {
+        let supply = &context.supply;
         let used = self.state.used.load(Relaxed);
         if used > 0 && self.state.returned.load(Acquire) == used {
             let committed = self.committed();
+            let pool = context.pool.lock();
             self.reset();
+            drop(pool);
             supply.uncharge(committed);
         }
         if supply.reclaimed.is_some() {
@@ -264,7 +271,6 @@ impl Nursery {
     pub(super) fn reset(&self) {
         let state = &self.state;
         state.dirty.set(state.dirty.get().max(state.open.load(Relaxed)));
-        // In this order: who looks meanwhile finds nothing beyond `cut`.
         state.cut.store(state.first, Relaxed);
         state.open.store(state.first, Relaxed);
         state.returned.store(0, Relaxed);
@@ -302,7 +308,7 @@ impl Nursery {
     /// Calls `visit` with where each block starts, its class, and whether it came back.
     fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
         let mut offset = self.first();
-        while offset < self.state.cut.load(Relaxed) as usize {
+        while offset < self.state.cut.load(Acquire) as usize {
             match self.tag(self.granule(offset)).read() {
                 Some((class, is_free)) => {
                     visit(offset, class, is_free);
@@ -313,7 +319,8 @@ impl Nursery {
         }
     }
 
-    /// Calls `visit` with the class of each block that is out: with a user, in a cache or a depot.
+    /// Calls `visit` with the class of each block that is out: with a user, in a cache or a depot. The caller holds the
+    /// pool's lock, or an exclusive borrow of the heap.
     pub(crate) fn for_each_out(&self, mut visit: impl FnMut(SizeClass)) {
         self.for_each_block(|_, class, is_free| {
             if !is_free {

@@ -6,11 +6,13 @@ use core::cell::Cell;
 use std::vec::Vec;
 
 use crate::os::PageSource;
+use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::TestPages;
 use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
 use crate::slab::nursery::Nursery;
 use crate::slab::pool::SlabPool;
+use crate::slab::root::SlabContext;
 use crate::slab::segment::SlabSegment;
 use crate::slab::size_class::SizeClass;
 use crate::slab::tables::Reserved;
@@ -21,6 +23,7 @@ struct Home {
     source: TestPages,
     account: Account,
     records: Records<NoLock>,
+    pool: Locked<NoLock, SlabPool>,
     owner: OwnerId,
 }
 
@@ -29,7 +32,13 @@ type Young = (usize, SizeClass);
 
 impl Home {
     fn new(source: TestPages) -> Self {
-        Self { source, account: Account::new(usize::MAX), records: Records::new(), owner: OwnerId::next() }
+        Self {
+            source,
+            account: Account::new(usize::MAX),
+            records: Records::new(),
+            pool: Locked::new(SlabPool::new()),
+            owner: OwnerId::next(),
+        }
     }
 
     fn supply<'a>(&'a self, reclaimed: Option<&'a Cell<usize>>) -> Supply<'a, TestPages, NoLock> {
@@ -46,7 +55,7 @@ impl Home {
 
     fn segment(&self) -> SlabSegment {
         let heap = Reserved { core: 1000, nursery: true };
-        SlabPool::new().add_segment(&self.supply(None), heap).expect("a segment")
+        self.pool.lock().add_segment(&self.supply(None), heap).expect("a segment")
     }
 
     /// The class's next blocks, all of them; each is written to its ends.
@@ -64,7 +73,7 @@ impl Home {
     /// Settles while memory is reclaimed; the answer is in bytes.
     fn reclaim(&self, segment: SlabSegment) -> usize {
         let reclaimed = Cell::new(0);
-        nursery(segment).settle(&self.supply(Some(&reclaimed)));
+        nursery(segment).settle(&SlabContext { supply: self.supply(Some(&reclaimed)), pool: &self.pool });
         reclaimed.get()
     }
 
@@ -181,7 +190,7 @@ fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
             assert!(!give_back(segment, block));
             home.check(segment, &out);
         }
-        nursery(segment).settle(&home.supply(None));
+        nursery(segment).settle(&SlabContext { supply: home.supply(None), pool: &home.pool });
         assert_eq!(home.account.committed(), segment.overhead());
     }
     assert!(home.reclaim(segment) > 16 << 10);

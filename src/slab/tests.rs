@@ -9,6 +9,7 @@ use crate::os::PageSource;
 use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::TestPages;
+use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
 use crate::slab::nursery::Nursery;
 use crate::slab::pool::SlabPool;
@@ -26,6 +27,9 @@ struct Home {
     pool: Locked<NoLock, SlabPool>,
     owner: OwnerId,
 }
+
+/// Bytes of a nursery here.
+const NURSERY: usize = Nursery::bytes_in(<TestPages>::SEGMENT_SIZE);
 
 /// A block that is out: where it starts, and its class.
 type Young = (usize, SizeClass);
@@ -58,7 +62,7 @@ impl Home {
         self.pool.lock().add_segment(&self.supply(None), heap).expect("a segment")
     }
 
-    /// The class's next blocks, all of them; each is written to its ends.
+    /// The class's next blocks, all of them.
     fn cut(&self, segment: SlabSegment, class: SizeClass) -> Vec<Young> {
         let nursery = nursery(segment);
         if !nursery.open_for(&self.supply(None), class) {
@@ -66,6 +70,7 @@ impl Home {
         }
         let range = nursery.cut(class).expect("as much as was opened");
         assert!(range.len > 0 && range.len % class.size() == 0 && !range.zeroed);
+        sanitizer::unpoison(range.start, range.len);
         let start = range.start.addr().get() - segment.segment().addr();
         (start..start + range.len).step_by(class.size()).map(|block| (block, class)).collect()
     }
@@ -126,16 +131,16 @@ fn blocks_lie_side_by_side_as_their_classes_are_aligned() {
 
 #[test]
 fn each_class_gets_more_each_time_up_to_a_kilobyte() {
-    let home = Home::new(TestPages::new());
-    let segment = home.segment();
     for size in [16, 64, 512, 1024] {
+        let home = Home::new(TestPages::new());
+        let segment = home.segment();
         let class = SizeClass::of(size);
         let lens: Vec<usize> = (0..8).map(|_| home.cut(segment, class).len()).collect();
         assert!(lens.windows(2).all(|pair| pair[1] == (2 * pair[0]).min(1024 / size)), "{size}: {lens:?}");
         assert_eq!(lens[7] * size, 1024);
-    }
-    for size in [0, 4097, 32 << 10] {
-        assert!(home.cut(segment, SizeClass::of(size)).is_empty());
+        for size in [0, 4097, 32 << 10] {
+            assert!(home.cut(segment, SizeClass::of(size)).is_empty());
+        }
     }
 }
 
@@ -149,7 +154,7 @@ fn it_charges_what_it_opens_and_stops_at_its_end() {
     for _ in 0..100 {
         out.extend(classes().flat_map(|class| home.cut(segment, class)));
     }
-    assert_eq!(home.account.committed() - before, 64 << 10);
+    assert_eq!(home.account.committed() - before, NURSERY);
     assert!(classes().all(|class| home.cut(segment, class).is_empty()));
     home.check(segment, &out);
 }
@@ -193,7 +198,7 @@ fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
         nursery(segment).settle(&SlabContext { supply: home.supply(None), pool: &home.pool });
         assert_eq!(home.account.committed(), segment.overhead());
     }
-    assert!(home.reclaim(segment) > 16 << 10);
+    assert!(home.reclaim(segment) > NURSERY / 4);
     assert_eq!(home.reclaim(segment), 0);
 }
 

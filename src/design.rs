@@ -8,7 +8,7 @@
 //! | page source | where a heap gets address space; the operating system by default |
 //! | segment | a range from the page source, aligned to the segment size (4 MiB on 64-bit, 1 MiB on 32-bit), with a header in front. Kinds: slab segment, coalescing segment, mapping |
 //! | unit | 16 KiB, the grain in which a slab segment is handed out |
-//! | size class | a rounded block size; 16-byte steps to 256, then 8 classes a doubling, to 1 MiB. Small classes, to 32 KiB, are cut from slabs; medium classes come from coalescing roots |
+//! | size class | a rounded block size; 16-byte steps to 512, then 8 classes a doubling, to 1 MiB. Small classes, to 32 KiB, are cut from slabs; medium classes come from coalescing roots |
 //! | slab | 1, 4 or 16 aligned units cut into blocks of one small size class; its descriptor lives in the segment header |
 //! | slab root | all slabs of one size class in a heap: lock, partial slabs, depot; made when it is first used |
 //! | magazine | a last-in-first-out list of free blocks of one class, threaded through the blocks |

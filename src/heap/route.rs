@@ -5,7 +5,7 @@ use core::alloc::Layout;
 use crate::os::PageSource;
 use crate::primitives::address::align_up;
 use crate::segment::Geometry;
-use crate::slab::{BLOCK_ALIGN, SizeClass, TABLE_MAX};
+use crate::slab::{BLOCK_ALIGN, LINEAR_MAX, SizeClass};
 
 /// Where a layout's blocks come from and go to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,10 +26,10 @@ pub(crate) enum Route {
 /// powers of two or multiples of them.
 #[inline(always)]
 pub(crate) fn route<S: PageSource>(layout: Layout) -> Route {
-    if layout.size() <= TABLE_MAX && layout.align() <= BLOCK_ALIGN {
+    if layout.size() <= LINEAR_MAX && layout.align() <= BLOCK_ALIGN {
         // Every class is a multiple of such an alignment: rounding up to it would change nothing.
-        const { assert!(TABLE_MAX <= S::SMALL_MAX) };
-        return Route::Small(SizeClass::in_table(layout.size()));
+        const { assert!(LINEAR_MAX <= S::SMALL_MAX) };
+        return Route::Small(SizeClass::in_steps(layout.size()));
     }
     // A layout's size rounded up to its alignment is at most `isize::MAX`.
     let rounded = align_up(layout.size(), layout.align());

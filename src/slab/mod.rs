@@ -26,7 +26,7 @@ pub(crate) use pool::SlabPool;
 pub(crate) use range::{BumpRange, return_range_without_root};
 pub(crate) use root::{Refill, RootCounts, SlabContext, SlabRoot, return_without_root, validate_segment};
 pub(crate) use segment::{SlabSegment, usage};
-pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, SMALL_CLASSES, SizeClass, TABLE_MAX};
+pub(crate) use size_class::{BLOCK_ALIGN, CLASSES, LINEAR_MAX, SMALL_CLASSES, SizeClass};
 pub(crate) use tables::Reserved;
 
 #[cfg(all(test, feature = "std"))]

@@ -1,13 +1,13 @@
 //! Size classes: which block size serves a request, in plain arithmetic.
 //!
 //! ```text
-//! class   0    1   2 …  16    17   18 …  24    25 …   72     …    112
-//! bytes   0   16  32 … 256   288  320 … 512   576 … 32 KiB   … 1 MiB
+//! class   0    1   2 …  32    33   34 …  40    41 …   80     …    120
+//! bytes   0   16  32 … 512   576  640 … 1024  1152 … 32 KiB  … 1 MiB
 //!         │    steps of 16     eight classes a doubling
 //!         └ zero size: no block at all
 //! ```
 //!
-//! Waste within a block is at most 15 bytes to 256 and an eighth above. A class that serves an alignment is a multiple
+//! Waste within a block is at most 15 bytes to 512 and an eighth above. A class that serves an alignment is a multiple
 //! of it: a request is first rounded up to its alignment, and a class is either such a multiple exactly or lies where
 //! the steps between classes are multiples already.
 
@@ -16,19 +16,18 @@
 pub(crate) struct SizeClass(u8);
 
 /// Number of classes, the one of zero size included.
-pub(crate) const CLASSES: usize = 113;
+pub(crate) const CLASSES: usize = 121;
 
 /// Classes to 32 KiB, the largest small block of any source.
-pub(crate) const SMALL_CLASSES: usize = 73;
+pub(crate) const SMALL_CLASSES: usize = 81;
 
 /// Alignment that every block has.
 pub(crate) const BLOCK_ALIGN: usize = 16;
 
 const STEP: usize = 16;
-const LINEAR_MAX: usize = 256;
+/// Largest size whose class is the number of its steps.
+pub(crate) const LINEAR_MAX: usize = 512;
 const LINEAR_CLASSES: usize = LINEAR_MAX / STEP;
-/// Largest size whose class stands in a table.
-pub(crate) const TABLE_MAX: usize = 1024;
 
 #[inline(always)]
 const fn class_by_arithmetic(size: usize) -> usize {
@@ -39,7 +38,7 @@ const fn class_by_arithmetic(size: usize) -> usize {
     let doubling = last.ilog2() as usize;
     // `eighth` is 8..=15: which eighth of the doubling from 2^doubling on.
     let eighth = last >> (doubling - 3);
-    LINEAR_CLASSES + 1 + (doubling - 8) * 8 + (eighth - 8)
+    LINEAR_CLASSES + 1 + (doubling - LINEAR_MAX.ilog2() as usize) * 8 + (eighth - 8)
 }
 
 const fn size_by_arithmetic(class: usize) -> usize {
@@ -47,20 +46,10 @@ const fn size_by_arithmetic(class: usize) -> usize {
         return class * STEP;
     }
     let beyond = class - LINEAR_CLASSES - 1;
-    (9 + beyond % 8) << (beyond / 8 + 5)
+    (9 + beyond % 8) << (beyond / 8 + LINEAR_MAX.ilog2() as usize - 3)
 }
 
-/// `const`, not `static`: a class folds to a constant where the layout is one.
-const CLASS_OF_STEPS: [u8; TABLE_MAX / STEP + 1] = {
-    let mut table = [0; TABLE_MAX / STEP + 1];
-    let mut steps = 0;
-    while steps < table.len() {
-        table[steps] = class_by_arithmetic(steps * STEP) as u8;
-        steps += 1;
-    }
-    table
-};
-
+/// `const`, not `static`: a size folds to a constant where the class is one.
 const SIZES: [u32; CLASSES] = {
     let mut sizes = [0; CLASSES];
     let mut class = 0;
@@ -82,10 +71,10 @@ static RECIPROCALS: [u64; CLASSES] = {
     reciprocals
 };
 
-/// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most.
 /// Blocks in a magazine, at most.
 pub(crate) const LARGEST_MAGAZINE: usize = 64;
 
+/// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most.
 static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
     const MAGAZINE_BYTES: usize = 16 << 10;
     let mut capacities = [0; CLASSES];
@@ -109,13 +98,15 @@ impl SizeClass {
     #[inline(always)]
     pub(crate) const fn of(size: usize) -> Self {
         debug_assert!(size <= size_by_arithmetic(CLASSES - 1));
-        if size <= TABLE_MAX { Self::in_table(size) } else { Self(class_by_arithmetic(size) as u8) }
+        Self(class_by_arithmetic(size) as u8)
     }
 
-    /// The smallest class of at least `size` bytes, at most [`TABLE_MAX`].
+    /// The smallest class of at least `size` bytes, at most [`LINEAR_MAX`]: two instructions, and no load that the way to the
+    /// class's blocks would wait for.
     #[inline(always)]
-    pub(crate) const fn in_table(size: usize) -> Self {
-        Self(CLASS_OF_STEPS[(size + (STEP - 1)) >> STEP.trailing_zeros()])
+    pub(crate) const fn in_steps(size: usize) -> Self {
+        debug_assert!(size <= LINEAR_MAX);
+        Self(((size + (STEP - 1)) / STEP) as u8)
     }
 
     /// The largest class of at most `size` bytes, at least 16.

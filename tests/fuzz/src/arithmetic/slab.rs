@@ -13,7 +13,7 @@ use arbitrary::Arbitrary;
 
 use crate::support::classes::class_size;
 use bitmap::Bitmap;
-pub(crate) use size_class::{BLOCK_ALIGN, SizeClass, TABLE_MAX};
+pub(crate) use size_class::{BLOCK_ALIGN, LINEAR_MAX, SizeClass};
 use size_class::{CLASSES, SMALL_CLASSES};
 use units::{Run, find_run, is_set, longest_run, set_from, set_run};
 
@@ -33,8 +33,8 @@ pub(super) fn check_class(size: usize) {
     assert_eq!(SizeClass::of(class.size()), class);
     assert!(class.index() < CLASSES && (class.index() < SMALL_CLASSES) == (class.size() <= 32 << 10));
     assert_eq!(class == SizeClass::ZERO, size == 0);
-    if size <= TABLE_MAX {
-        assert_eq!(SizeClass::in_table(size), class);
+    if size <= LINEAR_MAX {
+        assert_eq!(SizeClass::in_steps(size), class);
     }
 }
 

@@ -166,7 +166,6 @@ fn a_heap_with_a_limit_opens_nothing_more() {
     home.account.set_limit(1 << 30);
     assert!(home.cut(segment, SizeClass::of(16)).is_empty());
     home.account.set_limit(usize::MAX);
-    home.source.refuse_after(0);
     assert_eq!(home.cut(segment, SizeClass::of(16)).len(), 16);
 }
 

@@ -152,7 +152,8 @@ impl Magazines {
         self.room.store(capacity as u16, Relaxed);
     }
 
-    fn bump_end(&self) -> Option<usize> {
+    /// Where the bump range ends, or has ended.
+    pub(super) fn bump_end(&self) -> Option<usize> {
         let bump = NonNull::new(self.bump.get())?;
         Some(bump.addr().get() + self.bump_left.load(Relaxed) as usize)
     }

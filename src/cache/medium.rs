@@ -110,3 +110,85 @@ impl MediumCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::num::NonZero;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn cache() -> MediumCache {
+        let stack = || Stack { blocks: [const { Cell::new(ptr::null_mut()) }; STACK], len: AtomicU8::new(0) };
+        MediumCache { cached: AtomicUsize::new(0), stacks: array::from_fn(|_| stack()) }
+    }
+
+    /// Only its address is looked at.
+    fn block(number: usize) -> NonNull<u8> {
+        NonNull::without_provenance(NonZero::new(number << 16).expect("a number"))
+    }
+
+    fn fill(cache: &MediumCache, class: usize, size: usize) -> usize {
+        (1..).take_while(|&number| cache.push(class, size, block(number), usize::MAX)).count()
+    }
+
+    #[test]
+    fn the_last_block_of_a_class_comes_first() {
+        let cache = cache();
+        assert_eq!(fill(&cache, 3, 1000), STACK);
+        assert_eq!(fill(&cache, MEDIUM_CLASSES - 1, 2000), STACK);
+        assert_eq!((cache.cached(3), cache.cached(4)), (STACK, 0));
+        for left in (0..STACK).rev() {
+            assert_eq!(cache.pop(3, 1000), Some(block(left + 1)));
+            assert_eq!(cache.cached(3), left);
+        }
+        assert_eq!((cache.pop(3, 1000), cache.pop(4, 1000)), (None, None));
+        assert_eq!(cache.cached(MEDIUM_CLASSES - 1), STACK);
+    }
+
+    #[test]
+    fn bytes_are_within_the_budget_and_within_a_share_of_the_limit() {
+        let cache = cache();
+        assert_eq!((fill(&cache, 0, MIB), fill(&cache, 1, MIB)), (4, 0));
+        assert!(cache.pop(0, MIB).is_some());
+        assert_eq!(fill(&cache, 1, MIB), 1);
+        cache.forget();
+        let limit = LIMIT_SHARE * MIB;
+        assert!(!cache.push(0, MIB + 1, block(1), limit));
+        assert!(cache.push(0, MIB, block(1), limit));
+        assert!(!cache.push(1, 1, block(2), limit));
+        assert!(cache.push(1, 1, block(2), limit + LIMIT_SHARE));
+    }
+
+    #[test]
+    fn the_older_half_of_a_full_class_is_taken_out() {
+        let cache = cache();
+        (1..STACK).for_each(|number| assert!(cache.push(7, MIB, block(number), usize::MAX)));
+        assert_eq!(cache.take_older(7, MIB), [None; 2]);
+        assert!(cache.push(7, MIB, block(STACK), usize::MAX));
+        assert_eq!(cache.take_older(7, MIB), [Some(block(1)), Some(block(2))]);
+        assert_eq!(cache.cached(7), 2);
+        assert_eq!(fill(&cache, 8, MIB), 2, "what the budget has left");
+        assert_eq!((cache.pop(7, MIB), cache.pop(7, MIB), cache.pop(7, MIB)), (Some(block(4)), Some(block(3)), None));
+    }
+
+    #[test]
+    fn everything_is_drained_or_forgotten() {
+        let cache = cache();
+        for forget in [false, true] {
+            assert_eq!((fill(&cache, 1, MIB), fill(&cache, 39, 1)), (4, 0));
+            assert!(cache.pop(1, MIB).is_some() && cache.push(39, 1, block(9), usize::MAX));
+            if forget {
+                cache.forget();
+            } else {
+                let mut drained = Vec::new();
+                cache.drain(|class, block| drained.push((class, block)));
+                assert_eq!(drained, [(1, block(1)), (1, block(2)), (1, block(3)), (39, block(9))]);
+            }
+            assert!((0..MEDIUM_CLASSES).all(|class| cache.cached(class) == 0 && cache.pop(class, 1).is_none()));
+        }
+        assert_eq!(fill(&cache, 5, MIB), 4);
+    }
+}

@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_no_thread_has_is_leased_once_at_a_time() {
+        // Threads of other tests may have it first.
+        let taken = (0..1000).any(|_| {
+            let slot = std::thread::spawn(|| lease().unwrap().slot()).join().unwrap();
+            let Some(ours) = lease_if_free(slot) else { return false };
+            assert_eq!(ours.slot(), slot);
+            assert!(lease_if_free(slot).is_none());
+            drop(ours);
+            lease_if_free(slot).is_some()
+        });
+        assert!(taken);
+    }
+
+    #[test]
     fn a_thread_past_its_end_leases_for_a_while() {
         struct Late(Box<dyn Fn()>);
 

@@ -12,6 +12,7 @@ use crate::os::testing::{Call, TestPages};
 use crate::os::{PageSource, SystemPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
+use crate::primitives::random::Random;
 use crate::primitives::sanitizer;
 use crate::primitives::scale::scale;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
@@ -72,17 +73,6 @@ impl Heap {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-}
-
 /// A block that the model knows, with a mark every so often.
 struct Live {
     ptr: NonNull<u8>,
@@ -131,7 +121,7 @@ impl Live {
 }
 
 fn run(heap: &Heap, seed: u64, refusals: bool) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut list = MappingList::new();
     let mut blocks: Vec<Live> = Vec::new();
     for step in 0..scale(600) {

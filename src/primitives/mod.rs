@@ -9,6 +9,9 @@ pub(crate) mod list;
 pub(crate) mod published;
 pub(crate) mod sanitizer;
 
+#[cfg(test)]
+#[path = "../../tests/support/random.rs"]
+pub(crate) mod random;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/support/runner.rs"]
 pub(crate) mod runner;

@@ -4,12 +4,16 @@
 #![allow(dead_code, reason = "each test program includes this file whole and uses a part of it")]
 
 pub(crate) mod probe;
+#[path = "../support/random.rs"]
+mod random;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::{MallocState, Mode, PageSource, Segment};
+
+pub(crate) use random::Random;
 
 /// A block full of one byte, to its very end.
 #[derive(Debug)]
@@ -146,28 +150,4 @@ pub(crate) fn check_sums<M: Mode, S: PageSource>(heap: &MallocState<M, S>) {
 pub(crate) fn check_all<M: Mode, S: PageSource>(heap: &mut MallocState<M, S>) {
     assert_eq!(heap.validate_all(), Ok(()));
     check_sums(heap);
-}
-
-/// Numbers that are the same in each run: xorshift.
-#[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// A sequence of its own for each seed.
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % bound
-    }
-
-    /// Any byte but zero.
-    pub(crate) fn byte(&mut self) -> u8 {
-        self.below(255) as u8 + 1
-    }
 }

@@ -10,17 +10,8 @@ use mallocstate::{MallocState, Mode, PageSource, RegionPages};
 
 use crate::held::{Held, layout};
 use crate::support::pattern::{is_zero, pattern};
+use crate::support::random::Random;
 use crate::support::where_global;
-
-/// A sequence of numbers that look random, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
 
 /// A layout of one of the classes to 5 KiB, some with alignments that the class has only just.
 fn small(random: &mut Random) -> Layout {
@@ -54,7 +45,7 @@ impl<'a, A: Allocator> Young<'a, A> {
 
 /// Rounds of allocations and frees in random order, with all that a heap can do in between; everything is looked at.
 fn grow_up<M: Mode, S: PageSource>(mut heap: MallocState<M, S>) {
-    let mut random = Random(heap.source().page_size() as u64);
+    let mut random = Random::new(heap.source().page_size() as u64);
     for round in 0..40 {
         let mut held: Vec<Young<'_, MallocState<M, S>>> = Vec::new();
         for _ in 0..random.below(300) {
@@ -107,7 +98,7 @@ fn blocks_come_back_from_other_threads() {
         heap.committed()
     };
     for _ in 0..20 {
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         let heap_ref = &heap;
         let mut blocks: Vec<(usize, Layout)> = Vec::new();
         for _ in 0..100 {

@@ -9,6 +9,7 @@
 
 pub(crate) mod classes;
 pub(crate) mod pattern;
+pub(crate) mod random;
 pub(crate) mod returned;
 mod scale;
 

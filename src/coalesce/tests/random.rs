@@ -9,29 +9,9 @@ use super::super::segment::OVERHEAD;
 use super::{Heap, Live, accept, region};
 use crate::os::PageSource;
 use crate::os::testing::TestPages;
+use crate::primitives::random::Random;
 use crate::primitives::scale::scale;
 use crate::segment::{Geometry, ReleasePolicy};
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.next() % bound
-    }
-
-    /// A length of any magnitude up to `largest`.
-    fn length(&mut self, largest: usize) -> usize {
-        let bits = self.below(largest.ilog2() as usize + 1);
-        (self.next() & ((2 << bits) - 1)).clamp(1, largest)
-    }
-}
 
 /// What a random run does besides allocating and freeing.
 #[derive(Clone, Copy)]
@@ -43,7 +23,7 @@ struct Run {
 }
 
 fn run<S: PageSource>(heap: &Heap<S>, Run { seed, steps, live, refusals }: Run) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut root = CoalescingRoot::new(3);
     let mut blocks: Vec<Live> = Vec::new();
     for step in 0..scale(steps) {

@@ -190,4 +190,14 @@ mod tests {
             assert_eq!(map.first_from(BinIndex(from)), expected);
         }
     }
+
+    #[test]
+    fn levels_that_disagree_are_told() {
+        let mut map = BinMap::new();
+        map.set(BinIndex(20));
+        for (rows, columns) in [(0, 1), (1, 0), (1 << ROWS, 0)] {
+            let damaged = BinMap { rows: map.rows ^ rows, columns: map.columns.map(|column| column ^ columns) };
+            assert!(!damaged.is_consistent(), "{rows} {columns}");
+        }
+    }
 }

@@ -91,3 +91,19 @@ impl Bins {
         self.map.is_consistent() && BinIndex::all().all(|bin| self.map.contains(bin) == self.heads[bin.get()].is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_that_disagrees_with_the_heads_is_told() {
+        let mut bins = Bins::new();
+        assert!(bins.is_consistent());
+        let bin = BinIndex::of(4096).expect("a bin");
+        bins.map.set(bin);
+        assert!(!bins.is_consistent());
+        bins.map.clear(bin);
+        assert!(bins.is_consistent());
+    }
+}

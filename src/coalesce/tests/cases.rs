@@ -88,6 +88,25 @@ fn what_was_never_touched_is_not_discarded() {
 }
 
 #[test]
+fn reclaim_answers_with_segments_and_pages() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let [kept, freed, alone] =
+        [40_000, SEGMENT / 2, SEGMENT / 4 * 3].map(|payload| heap.allocate(&mut root, payload, 16).unwrap());
+    for block in [&freed, &alone] {
+        Live { ptr: block.ptr, payload: block.payload, fill: 1, direct: false }.write(0);
+        heap.free(&mut root, block.ptr);
+    }
+    assert_eq!(heap.source.outstanding_ranges(), 2);
+    let bytes = root.reclaim(&heap.supply());
+    let pages = bytes - SEGMENT;
+    assert!(pages <= SEGMENT / 2 && pages + 3 * heap.source.page_size() > SEGMENT / 2, "{pages}");
+    assert_eq!((root.reclaim(&heap.supply()), heap.source.outstanding_ranges()), (0, 1));
+    heap.free(&mut root, kept.ptr);
+    heap.check(&root);
+}
+
+#[test]
 fn the_limit_refuses_before_anything_changes() {
     let heap = Heap::new(TestPages::new());
     let mut root = CoalescingRoot::new(0);

@@ -29,11 +29,13 @@ impl FlushesSeen {
     }
 
     /// Whether there was a request since the last one followed.
+    #[inline]
     pub(crate) fn are_behind(&self, requests: &FlushRequests) -> bool {
         self.0.get() != requests.0.load(Relaxed)
     }
 
     /// Whether there was a request since the last call; the caller flushes then.
+    #[inline]
     pub(crate) fn must_follow(&self, requests: &FlushRequests) -> bool {
         let asked = requests.0.load(Acquire);
         self.0.replace(asked) != asked

@@ -147,6 +147,7 @@ impl Magazines {
     }
 
     /// Sets how many blocks a magazine may have, where there are none.
+    #[inline]
     fn set_capacity(&self, capacity: usize) {
         self.capacity.store(capacity as u16, Relaxed);
         self.room.store(capacity as u16, Relaxed);
@@ -212,6 +213,7 @@ impl Magazines {
     }
 
     /// The first block of a run from the nursery, for a class that has no other: `capacity` is what a magazine may have.
+    #[inline]
     pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> NonNull<u8> {
         if self.capacity.load(Relaxed) == 0 {
             self.set_capacity(capacity);
@@ -222,6 +224,7 @@ impl Magazines {
     }
 
     /// Whether a refill would find the previous magazine.
+    #[inline]
     pub(super) fn has_previous(&self) -> bool {
         !self.previous.load(Relaxed).is_null()
     }

@@ -135,6 +135,7 @@ impl ThreadCache {
     }
 
     /// Whether a flush was asked for since the last call.
+    #[inline]
     pub(crate) fn must_flush(&self, requests: &FlushRequests) -> bool {
         self.flushes_seen.must_follow(requests)
     }
@@ -175,6 +176,7 @@ impl CachePtr {
     }
 
     /// Forgets the cache, under an exclusive borrow of the heap.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.0.take();
     }

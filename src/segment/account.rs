@@ -58,6 +58,7 @@ impl Account {
     }
 
     /// Whether there is a limit at all.
+    #[inline]
     pub(crate) fn is_limited(&self) -> bool {
         self.limit() != usize::MAX
     }

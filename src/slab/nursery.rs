@@ -132,19 +132,23 @@ impl Nursery {
         sanitizer::poison(self.at(self.first()), self.end() - self.first());
     }
 
+    #[inline]
     fn first(&self) -> usize {
         self.state.first as usize
     }
 
+    #[inline]
     fn end(&self) -> usize {
         self.state.end as usize
     }
 
+    #[inline]
     fn open(&self) -> usize {
         self.state.open.load(Relaxed) as usize
     }
 
     /// The byte at an offset from the segment's base.
+    #[inline]
     fn at(&self, offset: usize) -> NonNull<u8> {
         debug_assert!((self.first()..=self.end()).contains(&offset));
         // SAFETY: the nursery lies within its segment.
@@ -209,10 +213,12 @@ impl Nursery {
         true
     }
 
+    #[inline]
     fn granule(&self, offset: usize) -> usize {
         (offset - self.first()) / GRANULE
     }
 
+    #[inline]
     fn tag(&self, granule: usize) -> &Tag {
         &self.tags[TAGS - 1 - granule]
     }
@@ -330,6 +336,7 @@ impl Nursery {
     }
 
     /// Bytes charged.
+    #[inline]
     pub(crate) fn committed(&self) -> usize {
         self.open() - self.first()
     }

@@ -26,6 +26,7 @@ impl Tag {
     const CLASS: u8 = 0x3f;
 
     /// Makes this the tag of a granule where no block starts, or where one does.
+    #[inline]
     pub(super) fn write(&self, class: Option<SizeClass>) {
         const { assert!(NURSERY_CLASSES <= Self::CLASS as usize) };
         self.0.store(class.map_or(0, |class| class.index() as u8), Relaxed);
@@ -43,6 +44,7 @@ impl Tag {
     }
 
     /// The class of the block that starts here, and whether it came back.
+    #[inline]
     pub(super) fn read(&self) -> Option<(SizeClass, bool)> {
         let tag = self.0.load(Relaxed);
         let class = usize::from(tag & Self::CLASS);
@@ -55,6 +57,7 @@ impl Tag {
     }
 
     /// Sets a mark; false where it was set.
+    #[inline]
     pub(super) fn mark(&self, mark: u8) -> bool {
         self.0.fetch_or(mark, Relaxed) & mark == 0
     }

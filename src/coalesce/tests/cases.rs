@@ -2,10 +2,11 @@
 
 #![expect(unsafe_code, reason = "plays the part of users")]
 
+use core::ptr::NonNull;
 use std::vec::Vec;
 
-use super::super::block::BLOCK_HEADER;
-use super::super::boundary_tag::BoundaryTag;
+use super::super::block::{BLOCK_HEADER, SMALLEST_BLOCK};
+use super::super::boundary_tag::{BoundaryTag, FreePages};
 use super::super::root::{CoalescingRoot, MediumBlock};
 use super::super::segment::{CoalescingSegment, FIRST_BLOCK, OVERHEAD};
 use super::{Heap, Live, region};
@@ -14,7 +15,7 @@ use crate::os::{MIN_SEGMENT_SIZE, PageSource, SystemPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
 use crate::primitives::sanitizer;
-use crate::segment::{Refusal, ReleasePolicy, SegmentRef};
+use crate::segment::{HugePages, Refusal, ReleasePolicy, SegmentRef};
 
 const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
 
@@ -219,6 +220,84 @@ fn damage_is_noticed_when_a_block_comes_back() {
     assert!(!is_sound(&blocks[1]) && !is_sound(&blocks[2]));
     assert_eq!(segment.block_at(offset(&blocks[2]) - BLOCK_HEADER).tag(), BoundaryTag::NONE);
     assert!(is_sound(&blocks[0]) && is_sound(&blocks[3]));
+}
+
+#[test]
+fn damage_is_told_by_the_deep_check() {
+    const WORD: usize = size_of::<usize>();
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let blocks: Vec<NonNull<u8>> = (0..4).map(|_| heap.allocate(&mut root, 40_000, 16).unwrap().ptr).collect();
+    heap.free(&mut root, blocks[1]);
+    // SAFETY: the words around the start of a block's payload are its header and, of a free block, its links.
+    let word = |block: usize, at: isize| unsafe { blocks[block].cast::<usize>().offset(at) };
+    let tag = |block: usize| {
+        BoundaryTag::from_word({
+            sanitizer::surrender(word(block, -2).cast(), 4 * WORD);
+            // SAFETY: the word is within the segment.
+            unsafe { word(block, -1).read() }
+        })
+    };
+    // What becomes of which words, and what is said of it.
+    let free = |len: usize, last: bool| BoundaryTag::free(len, last, FreePages::USED).word();
+    let used = |len: usize, last: bool| BoundaryTag::allocated(len, last, false).word();
+    let len = tag(0).len();
+    let first_mirror = word(1, -2);
+    let damages: [(&[(NonNull<usize>, usize)], &str); 8] = [
+        (&[(word(0, -1), 0)], "the length of a block"),
+        (&[(word(0, -1), used(SMALLEST_BLOCK - 16, false))], "the length of a block"),
+        (&[(word(3, -1), used(2 * SEGMENT, false))], "the length of a block"),
+        (&[(word(0, -1), used(len, true))], "the last block of a segment"),
+        (&[(first_mirror, used(len + 16, false))], "the mirror of a boundary tag"),
+        (&[(word(0, -1), free(len, false)), (first_mirror, free(len, false))], "two free neighbours"),
+        (&[(word(1, -1), used(len, false)), (word(2, -2), used(len, false))], "a segment's sum of blocks in use"),
+        (&[(word(1, 1), !0)], "the links of a bin"),
+    ];
+    assert_eq!(root.validate(&heap.supply()), Ok(()));
+    for (words, what) in damages {
+        // SAFETY: the words belong to the root, which only reads them meanwhile.
+        let before: Vec<usize> = words.iter().map(|&(word, damage)| unsafe { word.replace(damage) }).collect();
+        let said = root.validate(&heap.supply()).expect_err(what);
+        assert!(std::format!("{said}").contains(what), "{said}: {what}");
+        for (&(word, _), before) in words.iter().zip(before) {
+            // SAFETY: as above.
+            unsafe { word.write(before) };
+        }
+    }
+    heap.check(&root);
+}
+
+#[test]
+fn an_aligned_request_is_served_by_what_is_free() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let blocks: Vec<MediumBlock> =
+        [40_000, 40_000, 400_000, 40_000].map(|payload| heap.allocate(&mut root, payload, 16).unwrap()).into();
+    heap.free(&mut root, blocks[0].ptr);
+    heap.free(&mut root, blocks[2].ptr);
+    for align in [16, 32, 4096, 65_536] {
+        let block = heap.allocate(&mut root, 300_000, align).unwrap();
+        assert!(is_aligned(block.ptr.addr().get(), align));
+        assert!((blocks[2].ptr..blocks[3].ptr).contains(&block.ptr), "{align}");
+        heap.free(&mut root, block.ptr);
+        heap.check(&root);
+    }
+    assert_eq!(heap.source.calls_of(Call::Map), 1);
+}
+
+#[test]
+fn what_was_discarded_is_discarded_once_unless_pages_are_huge() {
+    for (huge, again) in [(HugePages::Never, false), (HugePages::Always, true)] {
+        let mut heap = Heap::new(TestPages::new());
+        heap.options.huge = huge;
+        let mut root = CoalescingRoot::new(0);
+        let [block, _other] = [SEGMENT / 4 * 3, 40_000].map(|payload| heap.allocate(&mut root, payload, 16).unwrap());
+        heap.free(&mut root, block.ptr);
+        assert!(root.reclaim(&heap.supply()) > SEGMENT / 2);
+        let part = heap.allocate(&mut root, SEGMENT / 2, 16).unwrap();
+        assert_eq!(part.ptr, block.ptr);
+        assert_eq!(root.reclaim(&heap.supply()) > 0, again);
+    }
 }
 
 #[test]

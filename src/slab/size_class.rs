@@ -106,7 +106,7 @@ impl SizeClass {
     #[inline(always)]
     pub(crate) const fn in_steps(size: usize) -> Self {
         debug_assert!(size <= LINEAR_MAX);
-        Self(((size + (STEP - 1)) / STEP) as u8)
+        Self(((size + (STEP - 1)) >> STEP.trailing_zeros()) as u8)
     }
 
     /// The largest class of at most `size` bytes, at least 16.

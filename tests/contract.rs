@@ -14,6 +14,8 @@ mod fitting;
 mod handles;
 #[path = "contract/held.rs"]
 mod held;
+#[path = "blocks/random.rs"]
+mod random;
 #[path = "contract/resize.rs"]
 mod resize;
 #[path = "contract/sizes.rs"]

@@ -10,7 +10,7 @@ pub(crate) mod published;
 pub(crate) mod sanitizer;
 
 #[cfg(test)]
-#[path = "../../tests/support/random.rs"]
+#[path = "../../tests/blocks/random.rs"]
 pub(crate) mod random;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/support/runner.rs"]

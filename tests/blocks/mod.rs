@@ -4,7 +4,6 @@
 #![allow(dead_code, reason = "each test program includes this file whole and uses a part of it")]
 
 pub(crate) mod probe;
-#[path = "../support/random.rs"]
 mod random;
 
 use std::alloc::Layout;

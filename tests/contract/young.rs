@@ -9,8 +9,8 @@ use mallocstate::os::testing::TestPages;
 use mallocstate::{MallocState, Mode, PageSource, RegionPages};
 
 use crate::held::{Held, layout};
+use crate::random::Random;
 use crate::support::pattern::{is_zero, pattern};
-use crate::support::random::Random;
 use crate::support::where_global;
 
 /// A layout of one of the classes to 5 KiB, some with alignments that the class has only just.

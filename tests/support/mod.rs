@@ -9,7 +9,6 @@
 
 pub(crate) mod classes;
 pub(crate) mod pattern;
-pub(crate) mod random;
 pub(crate) mod returned;
 mod scale;
 

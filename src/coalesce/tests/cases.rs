@@ -243,7 +243,8 @@ fn damage_is_told_by_the_deep_check() {
     let used = |len: usize, last: bool| BoundaryTag::allocated(len, last, false).word();
     let len = tag(0).len();
     let first_mirror = word(1, -2);
-    let damages: [(&[(NonNull<usize>, usize)], &str); 8] = [
+    type Damage<'a> = (&'a [(NonNull<usize>, usize)], &'a str);
+    let damages: [Damage<'_>; 8] = [
         (&[(word(0, -1), 0)], "the length of a block"),
         (&[(word(0, -1), used(SMALLEST_BLOCK - 16, false))], "the length of a block"),
         (&[(word(3, -1), used(2 * SEGMENT, false))], "the length of a block"),

@@ -45,7 +45,7 @@
 //!
 //! | step | where |
 //! | --- | --- |
-//! | layout → route: size rounded up to its alignment, one table or a shift | `heap/route.rs`, `slab/size_class.rs` |
+//! | layout → route: size rounded up to its alignment, one shift to 512 bytes | `heap/route.rs`, `slab/size_class.rs` |
 //! | the thread's cache: one thread-local load, one load from the table in the heap itself | `heap/caches.rs`, `cache/slot.rs` |
 //! | pop the loaded magazine, else cut from the bump range | `cache/magazine.rs` |
 //! | out of line, while the heap is young: a run of the nursery | `cache/thread_cache.rs`, `slab/nursery.rs` |
@@ -86,6 +86,9 @@
 //! - *The medium part of a cache* keeps up to four pointers a class (two magazines of two) in the cache itself rather than
 //!   threaded through the blocks: nothing of a medium block is touched. Its budget is 4 MiB a thread.
 //! - *The nursery* comes before a class's first slab; blocks from it are never known to be zero.
+//! - *Classes are 16 bytes apart to 512 bytes*, not to 256, so that most layouts have their class without a load, which the
+//!   way to the magazine would wait for. A pair of an opaque layout of 32 bytes took 7.5 ns instead of 8.5 (minimum of 75
+//!   short runs each), 5000 blocks of mixed sizes 541 000 instructions instead of 548 000.
 //! - *`zero_from`* takes the place of a flag that says whether a range is zeroed: a segment that comes from the process's
 //!   cache is known to be zero above what its earlier users touched, and a release says so too. One high-water mark a
 //!   segment serves freshness, the dirty bound of the segment cache, and the bound for discards.

@@ -2,20 +2,21 @@
 
 #![expect(unsafe_code, reason = "plays the part of users")]
 
+mod cases;
+
 use core::ptr::NonNull;
 use std::vec::Vec;
 
 use super::list::{MappingBlock, MappingList};
 use super::segment::{OVERHEAD, len_of, usage};
 use crate::os::raw_locks::NoLock;
-use crate::os::testing::{Call, TestPages};
+use crate::os::testing::TestPages;
 use crate::os::{PageSource, SystemPages};
-use crate::primitives::abort::last_words;
 use crate::primitives::address::is_aligned;
 use crate::primitives::random::Random;
 use crate::primitives::sanitizer;
 use crate::primitives::scale::scale;
-use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions, Usage};
+use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, Usage};
 
 const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
 const MIB: usize = 1 << 20;
@@ -215,146 +216,4 @@ fn random_calls_under_a_limit() {
     heap.account.set_limit(20 * MIB);
     run(&heap, 9, false);
     assert!(heap.account.peak() <= 20 * MIB);
-}
-
-#[test]
-fn a_freed_mapping_serves_a_request_of_about_its_length() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    let first = list.allocate(&heap.supply(), 4 * MIB, 16).unwrap();
-    heap.free(&mut list, first.ptr);
-    // Where pages need commits, one makes sure that none lacks any.
-    let calls = || heap.source.calls() - heap.source.calls_of(Call::Commit);
-    let before = calls();
-    for size in [4 * MIB, 4 * MIB - 1, 7 * MIB / 2] {
-        let again = list.allocate(&heap.supply(), size, 4096).unwrap();
-        assert_eq!(again.ptr, first.ptr);
-        assert!(again.zero_from >= again.ptr.addr().get() + again.len);
-        heap.free(&mut list, again.ptr);
-    }
-    assert_eq!(calls(), before);
-    for (size, align) in [(3 * MIB, 16), (4 * MIB + 1, 16), (4 * MIB, 2 * SEGMENT)] {
-        assert_ne!(list.allocate(&heap.supply(), size, align).unwrap().ptr, first.ptr);
-    }
-    heap.check(&list);
-    assert!(list.reclaim(&heap.supply()) >= 4 * MIB);
-}
-
-#[test]
-fn the_cache_is_bounded_and_a_limited_heap_has_none() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    let allocate = |list: &mut MappingList, size| list.allocate(&heap.supply(), size, 16).unwrap().ptr;
-    let many: Vec<NonNull<u8>> = (0..12).map(|_| allocate(&mut list, 2 * MIB)).collect();
-    many.into_iter().for_each(|block| heap.free(&mut list, block));
-    assert_eq!((list.cached_bytes(), heap.source.outstanding_ranges()), (16 * MIB, 8));
-    let large = allocate(&mut list, 60 * MIB);
-    heap.free(&mut list, large);
-    assert_eq!((list.cached_bytes(), heap.source.outstanding_ranges()), (64 * MIB, 3));
-    let larger = allocate(&mut list, 100 * MIB);
-    heap.free(&mut list, larger);
-    assert_eq!((list.cached_bytes(), heap.source.outstanding_ranges()), (64 * MIB, 3));
-    list.reclaim(&heap.supply());
-    heap.account.set_limit(1 << 30);
-    let block = allocate(&mut list, 2 * MIB);
-    heap.source.refuse_call_once_after(Call::Unmap, 0);
-    heap.free(&mut list, block);
-    assert_eq!(list.cached_bytes(), 2 * MIB);
-    heap.check(&list);
-}
-
-#[test]
-fn a_block_of_enormous_alignment_lies_one_segment_behind_its_header() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    // A small address space need not have a gigabyte in one piece.
-    let largest = if usize::BITS < 64 { 25 } else { 30 };
-    for shift in 0..=largest {
-        let block = list.allocate(&heap.supply(), 3 * MIB, 1 << shift).unwrap();
-        assert!(is_aligned(block.ptr.addr().get(), 1 << shift));
-        // SAFETY: the block is live.
-        let grown = unsafe { list.grow(&heap.supply(), block.ptr, 9 * MIB, 1 << shift, true) };
-        if let Some(grown) = grown {
-            assert!(is_aligned(grown.ptr.addr().get(), 1 << shift));
-        }
-        heap.check(&list);
-        heap.free(&mut list, grown.unwrap_or(block).ptr);
-        list.reclaim(&heap.supply());
-    }
-    assert_eq!(heap.source.outstanding_bytes(), 0);
-}
-
-#[test]
-fn what_a_shrink_gives_up_is_committed_again_by_growth() {
-    let heap = Heap::new(TestPages::new().demanding_commits());
-    let mut list = MappingList::new();
-    let block = list.allocate(&heap.supply(), 8 * MIB, 16).unwrap();
-    let mapped = heap.account.mapped();
-    assert_eq!(heap.shrink(&mut list, block.ptr, 2 * MIB - 5), 2 * MIB);
-    assert_eq!((heap.account.mapped(), heap.account.committed()), (mapped, 2 * MIB + OVERHEAD));
-    let grown = heap.grow(&mut list, block.ptr, 6 * MIB, false).unwrap();
-    assert_eq!((grown.ptr, grown.len, heap.account.mapped()), (block.ptr, 6 * MIB, mapped));
-    assert!(grown.zero_from >= block.ptr.addr().get() + 6 * MIB);
-    Live::new(grown, 7).write(0);
-    assert_eq!(heap.grow(&mut list, block.ptr, 9 * MIB, true), None);
-    heap.account.set_limit(heap.account.committed() + MIB);
-    assert_eq!(heap.grow(&mut list, block.ptr, 7 * MIB + 1, true), None);
-    assert!(heap.grow(&mut list, block.ptr, 7 * MIB, true).is_some());
-    heap.check(&list);
-}
-
-#[test]
-fn a_mapping_that_is_neither_committed_nor_taken_back_serves_later() {
-    let heap = Heap::new(TestPages::new().demanding_commits());
-    let mut list = MappingList::new();
-    heap.source.refuse_call_once_after(Call::Commit, 0);
-    heap.source.refuse_call_once_after(Call::Unmap, 0);
-    assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16), Err(Refusal::Source));
-    assert_eq!((list.live(), list.cached_bytes()), ((0, 0), 2 * MIB));
-    heap.check(&list);
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-    assert_eq!((heap.source.outstanding_ranges(), list.cached_bytes()), (1, 0));
-    Live::new(block, 3).write(0);
-    heap.free(&mut list, block.ptr);
-}
-
-#[test]
-fn sizes_near_the_maximum_are_refused_without_a_call() {
-    let heap = Heap::new(TestPages::new());
-    let mut list = MappingList::new();
-    let largest = isize::MAX as usize;
-    for (size, align) in [(usize::MAX, 1), (largest, 1), (largest - 4096, 16), (largest - SEGMENT, SEGMENT)] {
-        assert_eq!(list.allocate(&heap.supply(), size, align), Err(Refusal::Size));
-    }
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-    let calls = heap.source.calls();
-    assert_eq!(heap.grow(&mut list, block.ptr, usize::MAX, true), None);
-    assert_eq!(heap.grow(&mut list, block.ptr, largest - 4096, true), None);
-    assert_eq!(heap.source.calls(), calls);
-    heap.check(&list);
-    heap.free(&mut list, block.ptr);
-}
-
-#[test]
-fn free_twice() {
-    let errors = last_words("mapping::tests::free_twice", || {
-        let heap = Heap::new(TestPages::new());
-        let mut list = MappingList::new();
-        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-        heap.free(&mut list, block.ptr);
-        heap.free(&mut list, block.ptr);
-    });
-    assert!(errors.starts_with("mallocstate: a large block that is free already: 0x"), "{errors}");
-}
-
-#[test]
-fn free_inside() {
-    let errors = last_words("mapping::tests::free_inside", || {
-        let heap = Heap::new(TestPages::new());
-        let mut list = MappingList::new();
-        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
-        // SAFETY: the byte is within the block.
-        heap.free(&mut list, unsafe { block.ptr.add(64) });
-    });
-    assert!(errors.starts_with("mallocstate: not the start of a large block: 0x"), "{errors}");
 }

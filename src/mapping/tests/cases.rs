@@ -186,8 +186,10 @@ fn damage_is_told_by_the_deep_check() {
     let [live, freed] = [(); 2].map(|()| list.allocate(&heap.supply(), 2 * MIB, 16).unwrap().ptr);
     heap.free(&mut list, freed);
     let [live, freed] = [live, freed].map(|block| {
-        // SAFETY: the block is of a segment of this kind, which is there until the end.
-        unsafe { Mapping::new(SegmentRef::of_block(block.addr().get(), SEGMENT)) }
+        // SAFETY: the block's segment is there until the end.
+        let segment = unsafe { SegmentRef::of_block(block.addr().get(), SEGMENT) };
+        // SAFETY: it is of this kind.
+        unsafe { Mapping::new(segment) }
     });
     let said = |list: &MappingList| std::format!("{}", list.validate(&heap.supply()).expect_err("damage"));
     let (len, page) = (live.len(), heap.source.page_size());

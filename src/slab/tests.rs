@@ -138,6 +138,10 @@ fn each_class_gets_more_each_time_up_to_a_kilobyte() {
         let lens: Vec<usize> = (0..8).map(|_| home.cut(segment, class).len()).collect();
         assert!(lens.windows(2).all(|pair| pair[1] == (2 * pair[0]).min(1024 / size)), "{size}: {lens:?}");
         assert_eq!(lens[7] * size, 1024);
+        for size in [48, 112, 304] {
+            let lens: Vec<usize> = (0..6).map(|_| home.cut(segment, SizeClass::of(size)).len() * size).collect();
+            assert!(lens[5] > 512 && lens[5] <= 1024 && lens[4] == lens[5], "{size}: {lens:?}");
+        }
         for size in [0, 4097, 32 << 10] {
             assert!(home.cut(segment, SizeClass::of(size)).is_empty());
         }
@@ -157,6 +161,22 @@ fn it_charges_what_it_opens_and_stops_at_its_end() {
     assert_eq!(home.account.committed() - before, NURSERY);
     assert!(classes().all(|class| home.cut(segment, class).is_empty()));
     home.check(segment, &out);
+}
+
+#[test]
+fn what_is_not_open_is_not_cut_and_what_is_open_is_not_opened_again() {
+    let home = Home::new(TestPages::new().demanding_commits());
+    let segment = home.segment();
+    let (nursery, small, large) = (nursery(segment), SizeClass::of(16), SizeClass::of(4096));
+    assert!(nursery.cut(small).is_none() && nursery.cut(large).is_none());
+    assert!(nursery.open_for(&home.supply(None), small));
+    let committed = home.account.committed();
+    assert!(nursery.open_for(&home.supply(None), small));
+    assert_eq!(home.account.committed(), committed);
+    assert!(nursery.cut(small).is_some());
+    // What is open ends with a page: there is no room for a whole one behind the first blocks, where pages are small.
+    assert!(home.source.page_size() > 4096 || nursery.cut(large).is_none());
+    assert!(nursery.open_for(&home.supply(None), large) && nursery.cut(large).is_some());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::peers::PeerId;
 use crate::workloads::Workload;
 
-/// What one peer took for one workload, in nanoseconds per unit of work, over all rounds.
+/// What one peer took for one workload over all rounds.
 #[derive(Clone, Debug)]
 pub struct Samples {
     /// The work.
@@ -51,8 +51,7 @@ impl Samples {
 
 /// Measures every workload on every peer that can do it, `rounds` times, the peers in turn.
 ///
-/// `command` makes the arguments by which this same program measures one workload on one peer for about a budget of
-/// time and prints the nanoseconds per unit.
+/// `command` makes the arguments by which this same program measures one workload on one peer and prints what it took.
 ///
 /// # Errors
 ///
@@ -66,7 +65,7 @@ pub fn run(
     let pairs: Vec<_> = workloads
         .iter()
         .flat_map(|&workload| peers.iter().map(move |&peer| (workload, peer)))
-        .filter(|&(workload, peer)| workload.admits(peer))
+        .filter(|&(workload, peer)| workload.work.admits(peer))
         .collect();
     let mut samples = vec![Vec::with_capacity(rounds); pairs.len()];
     for round in 1..=rounds {
@@ -82,7 +81,12 @@ pub fn run(
         .collect())
 }
 
-fn measure_apart(arguments: Vec<String>) -> Result<f64, Box<dyn Error>> {
+/// Runs this same program with the arguments, for the number that it prints.
+///
+/// # Errors
+///
+/// Where the process cannot be started, fails, or prints no number.
+pub fn measure_apart(arguments: Vec<String>) -> Result<f64, Box<dyn Error>> {
     let output = Command::new(env::current_exe()?).args(&arguments).output()?;
     if !output.status.success() {
         io::Write::write_all(&mut io::stderr(), &output.stderr)?;
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn minimum_and_median() {
-        let samples = |values: &[f64]| Samples::new(Workload::PairOpaque, PeerId::Local, values.to_vec());
+        let workload = Workload::value_variants()[0];
+        let samples = |values: &[f64]| Samples::new(workload, PeerId::Local, values.to_vec());
         assert_eq!((samples(&[3.0, 1.0, 2.0]).minimum(), samples(&[3.0, 1.0, 2.0]).median()), (1.0, 2.0));
         assert_eq!(samples(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
     }

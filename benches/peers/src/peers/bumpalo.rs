@@ -5,18 +5,24 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
+use allocator_api2::alloc::Allocator;
 use bumpalo::Bump;
-use mallocstate::allocator_api2::alloc::Allocator;
 
-use super::Peer;
+use super::{Arena, Peer};
 
 pub(super) type BumpArena = Bump;
 
 // SAFETY: the allocator's contract says as much of `&Bump`, whose chunks stay where they are when the arena is moved.
 unsafe impl Peer for BumpArena {
+    type Handle<'heap> = &'heap Bump;
+
     #[inline(always)]
     fn create() -> Self {
         Self::new()
+    }
+
+    fn handle(&self) -> &Self {
+        self
     }
 
     #[inline(always)]
@@ -28,5 +34,27 @@ unsafe impl Peer for BumpArena {
     unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
         // SAFETY: the caller keeps the same contract.
         unsafe { Allocator::deallocate(&self, block, layout) }
+    }
+}
+
+impl Arena for BumpArena {
+    #[inline(always)]
+    fn value<T>(&self, value: T) -> &mut T {
+        self.alloc(value)
+    }
+
+    #[inline(always)]
+    fn text(&self, text: &str) -> &mut str {
+        self.alloc_str(text)
+    }
+
+    #[inline(always)]
+    fn slice<T: Copy>(&self, values: &[T]) -> &mut [T] {
+        self.alloc_slice_copy(values)
+    }
+
+    #[inline(always)]
+    fn reset(&mut self) {
+        Bump::reset(self);
     }
 }

@@ -1,35 +1,49 @@
-//! The heaps that are compared, each behind the same adapter.
+//! The heaps that are compared, each behind the same trait.
 
 #![expect(unsafe_code, reason = "the adapters' trait hands out raw blocks")]
 
 mod block;
 mod bumpalo;
+mod dlmalloc;
+mod handle;
+mod id;
+mod jemalloc;
 mod mallocstate;
 mod mimalloc;
+mod rlsf;
+mod rusty;
+mod system;
 
 use std::alloc::Layout;
-use std::fmt;
 use std::ptr::NonNull;
-use std::time::Duration;
 
-use clap::ValueEnum;
+use allocator_api2::alloc::Allocator;
 
 pub use block::{Block, Size, Slots, Table};
+pub use handle::{In, Resize};
+pub use id::PeerId;
 
-use self::bumpalo::BumpArena;
-use self::mallocstate::{LocalHeap, ThreadedHeap};
-use self::mimalloc::MimallocHeap;
-use crate::workloads::Workload;
-
-/// One kind of heap, used the way its documentation recommends. Dropping the heap gives back all that it holds.
+/// One kind of heap, used the way its documentation recommends.
 ///
 /// # Safety
 ///
 /// A block that [`allocate`](Self::allocate) returns fits the layout, overlaps no block in use, and stays valid until it
-/// is freed or the heap is dropped, wherever the heap is moved in between.
-pub unsafe trait Peer {
+/// is freed or the heap is dropped, wherever the heap is moved in between. A heap that is `Sync` hands out blocks to any
+/// thread, and takes back in any thread what another got.
+pub unsafe trait Peer: Sized {
+    /// Whether dropping the heap gives back all that it holds. Otherwise each block is freed first.
+    const WHOLESALE: bool = true;
+
+    /// What collections in the heap take for an allocator.
+    type Handle<'heap>: Allocator + Copy
+    where
+        Self: 'heap;
+
     /// A new, empty heap.
     fn create() -> Self;
+
+    /// An allocator for collections in the heap.
+    fn handle(&self) -> Self::Handle<'_>;
 
     /// A block for the layout, whose size is not zero.
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>>;
@@ -40,50 +54,22 @@ pub unsafe trait Peer {
     ///
     /// The block is from this heap, in use, and of this layout; the caller gives it up.
     unsafe fn free(&self, block: NonNull<u8>, layout: Layout);
+
+    /// Gives unused memory back to the system, by whatever call the heap has for it.
+    fn reclaim(&self) {}
 }
 
-/// Which heap to measure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum PeerId {
-    /// This crate's heap, shareable between threads.
-    Threaded,
-    /// This crate's heap for one thread at a time.
-    Local,
-    /// A first-class heap of mimalloc 3.
-    Mimalloc,
-    /// A bump arena, new for each request.
-    Bumpalo,
-}
+/// A heap that hands out references, and frees all of them at once.
+pub trait Arena: Peer {
+    /// Moves a value into the heap.
+    fn value<T>(&self, value: T) -> &mut T;
 
-impl PeerId {
-    /// Whether this is a heap of mallocstate, not one it is compared with.
-    pub fn is_ours(self) -> bool {
-        matches!(self, Self::Threaded | Self::Local)
-    }
+    /// Copies a string into the heap.
+    fn text(&self, text: &str) -> &mut str;
 
-    /// Whether the heap hands out again what was freed. A bump arena does so with its last block only.
-    pub fn recycles(self) -> bool {
-        self != Self::Bumpalo
-    }
+    /// Copies a slice into the heap.
+    fn slice<T: Copy>(&self, values: &[T]) -> &mut [T];
 
-    /// Measures the workload on this heap in the running process: nanoseconds per unit of work.
-    pub fn measure(self, workload: Workload, budget: Duration) -> f64 {
-        match self {
-            Self::Threaded => workload.measure::<ThreadedHeap>(budget),
-            Self::Local => workload.measure::<LocalHeap>(budget),
-            Self::Mimalloc => workload.measure::<MimallocHeap>(budget),
-            Self::Bumpalo => workload.measure::<BumpArena>(budget),
-        }
-    }
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Threaded => "mallocstate threaded",
-            Self::Local => "mallocstate local",
-            Self::Mimalloc => "mimalloc 3 heap",
-            Self::Bumpalo => "bumpalo",
-        })
-    }
+    /// Frees everything and keeps the heap.
+    fn reset(&mut self);
 }

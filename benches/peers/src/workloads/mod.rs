@@ -1,110 +1,176 @@
 //! What the heaps are put to, and what this crate's must reach there.
 
+mod arena;
+mod batch;
 mod churn;
+mod collections;
+mod heaps;
+mod json;
+mod lifecycle;
 mod pair;
+mod passing;
 mod request;
+mod resident;
+mod rows;
+mod sharing;
+mod work;
 
 use std::fmt;
-use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
-use crate::peers::{Peer, PeerId};
+pub use resident::Stage;
+pub use work::{Needs, Work};
+
+use crate::peers::PeerId;
 
 /// The seed of every generator: the work is the same in every run and for every peer.
 const SEED: u64 = 0x6d61_6c6c_6f63;
 
-/// Which work to measure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Workload {
-    /// One block of 32 bytes allocated and freed, the layout known when compiling.
-    PairConstant,
-    /// The same, the layout opaque.
-    PairOpaque,
-    /// A random one of 1000 blocks of 8 to 256 bytes freed and another allocated.
-    #[value(name = "churn-1000")]
-    Churn1000,
-    /// A random one of 100 000 blocks of 8 to 256 bytes freed and another allocated.
-    #[value(name = "churn-100000")]
-    Churn100000,
-    /// A new heap, 50 mixed allocations, three in five of them freed, the heap destroyed.
-    #[value(name = "request-50")]
-    Request50,
-    /// The same with 300 allocations.
-    #[value(name = "request-300")]
-    Request300,
-    /// The same with 5000 allocations.
-    #[value(name = "request-5000")]
-    Request5000,
+/// One row of the comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    name: &'static str,
+    title: &'static str,
+    /// What it is shown together with.
+    pub group: Group,
+    /// What a measurement counts.
+    pub unit: Unit,
+    /// What is measured.
+    pub work: Work,
+    /// What this crate's heaps must reach, where that is said.
+    pub must: Option<Must>,
 }
 
-/// What a heap of this crate must reach: at most `ratio` of the time of another.
+/// Rows that are shown together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// One block, again and again.
+    Pairs,
+    /// Many blocks, all freed, or replaced at random.
+    Churn,
+    /// A heap's whole life.
+    Lives,
+    /// Several threads in one heap.
+    Threads,
+    /// Vectors, maps, trees.
+    Collections,
+    /// Many heaps at once.
+    Heaps,
+    /// Resident memory.
+    Memory,
+}
+
+impl Group {
+    /// Every group, in the order of the table.
+    pub const ALL: [Self; 7] =
+        [Self::Pairs, Self::Churn, Self::Lives, Self::Threads, Self::Collections, Self::Heaps, Self::Memory];
+
+    /// The group in a word that a file can have for a name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pairs => "pairs",
+            Self::Churn => "churn",
+            Self::Lives => "lives",
+            Self::Threads => "threads",
+            Self::Collections => "collections",
+            Self::Heaps => "heaps",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// The group for a reader.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Pairs => "One block allocated and freed",
+            Self::Churn => "Batches of blocks, and blocks replaced at random",
+            Self::Lives => "The life of a heap: requests, arenas, next to nothing",
+            Self::Threads => "Threads in one heap",
+            Self::Collections => "Collections in a heap",
+            Self::Heaps => "Many heaps at once",
+            Self::Memory => "Resident memory",
+        }
+    }
+}
+
+/// What a measurement counts, less of which is better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Nanoseconds, shown as microseconds.
+    Microseconds,
+    /// Nanoseconds, shown as milliseconds.
+    Milliseconds,
+    /// Resident bytes for each one requested.
+    Ratio,
+    /// Bytes, shown as thousands.
+    Kilobytes,
+}
+
+impl Unit {
+    /// The unit as it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Microseconds => "µs",
+            Self::Milliseconds => "ms",
+            Self::Ratio => "resident/requested",
+            Self::Kilobytes => "KB",
+        }
+    }
+
+    /// What a measurement is in this unit.
+    pub fn show(self, measured: f64) -> f64 {
+        match self {
+            Self::Nanoseconds | Self::Ratio => measured,
+            Self::Microseconds | Self::Kilobytes => measured / 1e3,
+            Self::Milliseconds => measured / 1e6,
+        }
+    }
+}
+
+/// What a heap of this crate must reach.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Must {
-    /// Our time over the other's.
-    pub ratio: f64,
-    /// Whom we are compared with; the best of those that [`Workload::is_rival`] admits where it is nobody in particular.
-    pub peer: Option<PeerId>,
+pub enum Must {
+    /// At most so much of the best heap's.
+    OfBest(f64),
+    /// At most so much of one heap's.
+    Of(f64, PeerId),
+    /// At most so much, as it is shown.
+    AtMost(f64),
 }
 
 impl Workload {
-    /// Nanoseconds per unit of this work on a heap, in the running process.
-    pub fn measure<P: Peer>(self, budget: Duration) -> f64 {
-        match self {
-            Self::PairConstant => pair::measure_constant::<P>(budget),
-            Self::PairOpaque => pair::measure_opaque::<P>(budget),
-            Self::Churn1000 => churn::measure::<P>(budget, 1000),
-            Self::Churn100000 => churn::measure::<P>(budget, 100_000),
-            Self::Request50 => request::measure::<P>(budget, 50),
-            Self::Request300 => request::measure::<P>(budget, 300),
-            Self::Request5000 => request::measure::<P>(budget, 5000),
-        }
-    }
-
-    fn is_request(self) -> bool {
-        matches!(self, Self::Request50 | Self::Request300 | Self::Request5000)
-    }
-
-    fn is_pair(self) -> bool {
-        matches!(self, Self::PairConstant | Self::PairOpaque)
-    }
-
-    /// Whether the peer can do this work at all: one that does not recycle would hold all of a churn's blocks.
-    pub fn admits(self, peer: PeerId) -> bool {
-        peer.recycles() || self.is_pair() || self.is_request()
-    }
-
-    /// Whether the peer counts when the best is sought. One that does not recycle counts in requests only: in a pair,
-    /// taking its last block back is all that it can do.
+    /// Whether the peer counts when the best is sought. A global allocator is a yardstick only, and a bump arena counts
+    /// where nothing would be used again anyway.
     pub fn is_rival(self, peer: PeerId) -> bool {
-        !peer.is_ours() && self.admits(peer) && (peer.recycles() || self.is_request())
+        !peer.is_ours()
+            && !peer.is_global()
+            && self.work.admits(peer)
+            && (peer.recycles() || self.work.suits_bump_arena())
+    }
+}
+
+impl PartialEq for Workload {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl ValueEnum for Workload {
+    fn value_variants<'a>() -> &'a [Self] {
+        rows::ROWS
     }
 
-    /// What this crate's heaps must reach.
-    pub fn must(self) -> Must {
-        match self {
-            Self::PairConstant | Self::PairOpaque => Must { ratio: 0.8, peer: None },
-            Self::Churn1000 | Self::Churn100000 => Must { ratio: 1.0, peer: None },
-            Self::Request50 | Self::Request300 | Self::Request5000 => Must { ratio: 1.0, peer: Some(PeerId::Bumpalo) },
-        }
-    }
-
-    /// The unit that the table speaks in, and how many nanoseconds it is.
-    pub fn unit(self) -> (&'static str, f64) {
-        if self.is_request() { ("µs a request", 1e3) } else { ("ns", 1.0) }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name).help(self.title))
     }
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PairConstant => "pair 32 B, layout known",
-            Self::PairOpaque => "pair 32 B, layout opaque",
-            Self::Churn1000 => "churn 8..256 B, 1000 live",
-            Self::Churn100000 => "churn 8..256 B, 100 000 live",
-            Self::Request50 => "request of 50",
-            Self::Request300 => "request of 300",
-            Self::Request5000 => "request of 5000",
-        })
+        f.write_str(self.title)
     }
 }

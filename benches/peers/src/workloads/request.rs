@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::SEED;
-use crate::peers::{Peer, Size, Slots, Table};
+use crate::peers::{Arena, Peer, Size, Slots, Table};
 use crate::timing::nanoseconds_per_unit;
 
 /// Allocations, over all the different requests that are made up beforehand and then repeated.
@@ -42,9 +42,8 @@ fn script(rng: &mut Rng, allocations: usize) -> Vec<Step> {
         .collect()
 }
 
-fn serve<P: Peer>(script: &[Step], slots: &mut Slots) {
-    let heap = P::create();
-    let mut table = Table::new(&heap, slots);
+fn serve<P: Peer>(heap: &P, script: &[Step], slots: &mut Slots) {
+    let mut table = Table::new(heap, slots);
     for step in script {
         table.push(step.size);
         if let Some(slot) = step.then_free {
@@ -53,15 +52,32 @@ fn serve<P: Peer>(script: &[Step], slots: &mut Slots) {
     }
 }
 
-/// Time of one request.
-pub(super) fn measure<P: Peer>(budget: Duration, allocations: usize) -> f64 {
+fn scripts(allocations: usize) -> Vec<Vec<Step>> {
     let mut rng = Rng::with_seed(SEED);
-    let scripts: Vec<_> = (0..ALLOCATIONS / allocations).map(|_| script(&mut rng, allocations)).collect();
-    let mut slots = Slots::default();
+    (0..ALLOCATIONS / allocations).map(|_| script(&mut rng, allocations)).collect()
+}
+
+/// Time of one request, with a heap of its own.
+pub(super) fn measure<P: Peer>(budget: Duration, allocations: usize) -> f64 {
+    let (scripts, mut slots) = (scripts(allocations), Slots::default());
     let mut scripts = scripts.iter().cycle();
     nanoseconds_per_unit(budget, |requests| {
         for script in scripts.by_ref().take(requests as usize) {
-            serve::<P>(script, &mut slots);
+            let heap = P::create();
+            serve(&heap, script, &mut slots);
+        }
+    })
+}
+
+/// Time of one request in a heap that is reset after it.
+pub(super) fn measure_reset<P: Arena>(budget: Duration, allocations: usize) -> f64 {
+    let (scripts, mut slots) = (scripts(allocations), Slots::default());
+    let mut scripts = scripts.iter().cycle();
+    let mut heap = P::create();
+    nanoseconds_per_unit(budget, |requests| {
+        for script in scripts.by_ref().take(requests as usize) {
+            serve(&heap, script, &mut slots);
+            heap.reset();
         }
     })
 }

@@ -13,7 +13,7 @@ use peers::{report, rounds};
 #[derive(Parser)]
 #[command(name = "cargo bench -p peers --")]
 struct Options {
-    /// Workloads to measure; all where none is named.
+    /// Workloads to measure; all where none is named, but for long ones in a quick run.
     #[arg(short, long, value_enum, value_delimiter = ',')]
     workloads: Vec<Workload>,
     /// Peers to measure; all where none is named.
@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut workloads = options.workloads;
     if workloads.is_empty() {
         workloads = Workload::value_variants().to_vec();
+        workloads.retain(|workload| !(options.quick && workload.work.is_long()));
     }
     let mut peers = options.peers;
     if peers.is_empty() {

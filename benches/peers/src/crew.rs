@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::timing::nanoseconds_per_unit;
 
+/// Threads are woken for each part of a measurement, which takes some 50 µs: this much time makes it little.
+const LEAST_BUDGET: Duration = Duration::from_millis(50);
+
 /// What a crew has in common.
 struct Clock {
     begin: Barrier,
@@ -53,7 +56,7 @@ pub fn nanoseconds_of_crew(budget: Duration, threads: usize, work: impl Fn(usize
             let (clock, work) = (&clock, &work);
             scope.spawn(move || work(index, Amounts { clock, works: false }));
         }
-        let elapsed = nanoseconds_per_unit(budget, |units| {
+        let elapsed = nanoseconds_per_unit(budget.max(LEAST_BUDGET), |units| {
             clock.amount.store(units, Relaxed);
             clock.begin.wait();
             clock.end.wait();

@@ -103,7 +103,10 @@ impl PeerId {
         match self {
             // A number of an arena or of a cache has 12 bits.
             Self::JemallocArena | Self::JemallocCached => 4000,
-            // Each pool is a map of its own, of which a process may have 65 530.
+            // A heap takes 640 KB as soon as it has some blocks.
+            Self::Mimalloc => 10_000,
+            // Each heap, and each pool, takes maps of its own, of which a process may have 65 530.
+            Self::RustyAlloc => 20_000,
             Self::Rlsf => 60_000,
             _ => u32::MAX,
         }

@@ -26,7 +26,7 @@ pub(super) fn script(rng: &mut Rng, steps: usize, sizes: Sizes, live: u32) -> Ve
 }
 
 #[inline(always)]
-fn replay<'a, P: Peer>(table: &mut Table<'_, '_, P>, steps: impl Iterator<Item = &'a Step>) {
+pub(super) fn replay<'a, P: Peer>(table: &mut Table<'_, '_, P>, steps: impl Iterator<Item = &'a Step>) {
     steps.for_each(|step| table.replace(step.slot as usize, step.size));
 }
 

@@ -11,11 +11,14 @@ const SIZE: Size = Size::of(64);
 /// Time of one heap's life, in which it gets so many blocks.
 pub(super) fn measure<P: Peer>(budget: Duration, blocks: u32) -> f64 {
     let mut slots = Slots::default();
-    nanoseconds_per_unit(budget, |lives| {
-        for _ in 0..lives {
-            let heap = P::create();
-            let mut table = Table::new(black_box(&heap), &mut slots);
-            (0..blocks).for_each(|_| table.push(SIZE));
-        }
-    })
+    nanoseconds_per_unit(budget, |lives| live::<P>(&mut slots, blocks, lives))
+}
+
+#[inline(always)]
+pub(super) fn live<P: Peer>(slots: &mut Slots, blocks: u32, lives: u64) {
+    for _ in 0..lives {
+        let heap = P::create();
+        let mut table = Table::new(black_box(&heap), slots);
+        (0..blocks).for_each(|_| table.push(SIZE));
+    }
 }

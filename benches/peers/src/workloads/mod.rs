@@ -4,6 +4,7 @@ mod arena;
 mod batch;
 mod churn;
 mod collections;
+pub mod counted;
 mod heaps;
 mod json;
 mod lifecycle;

@@ -16,33 +16,40 @@ pub(super) const SIZES: [u32; 5] = [32, 1 << 10, 16 << 10, 256 << 10, 4 << 20];
 /// Time of a pair whose layout is a constant where the compiler inlines the heap's calls.
 pub(super) fn measure_known<P: Peer>(budget: Duration, bytes: u32) -> f64 {
     match SIZES.iter().position(|&size| size == bytes) {
-        Some(0) => known::<P, { SIZES[0] }>(budget),
-        Some(1) => known::<P, { SIZES[1] }>(budget),
-        Some(2) => known::<P, { SIZES[2] }>(budget),
-        Some(3) => known::<P, { SIZES[3] }>(budget),
-        Some(4) => known::<P, { SIZES[4] }>(budget),
+        Some(0) => time_known::<P, { SIZES[0] }>(budget),
+        Some(1) => time_known::<P, { SIZES[1] }>(budget),
+        Some(2) => time_known::<P, { SIZES[2] }>(budget),
+        Some(3) => time_known::<P, { SIZES[3] }>(budget),
+        Some(4) => time_known::<P, { SIZES[4] }>(budget),
         _ => panic!("pairs of {bytes} bytes are not compiled"),
     }
 }
 
-fn known<P: Peer, const BYTES: u32>(budget: Duration) -> f64 {
+fn time_known<P: Peer, const BYTES: u32>(budget: Duration) -> f64 {
     let heap = P::create();
-    nanoseconds_per_unit(budget, |pairs| {
-        for _ in 0..pairs {
-            Block::allocate(&heap, const { Size::of(BYTES) }).free();
-        }
-    })
+    nanoseconds_per_unit(budget, |pairs| known::<P, BYTES>(&heap, pairs))
+}
+
+#[inline(always)]
+pub(super) fn known<P: Peer, const BYTES: u32>(heap: &P, pairs: u64) {
+    for _ in 0..pairs {
+        Block::allocate(heap, const { Size::of(BYTES) }).free();
+    }
 }
 
 /// Time of a pair of whose layout the compiler knows nothing, neither at the allocation nor at the free, nor that they
 /// are the same.
 pub(super) fn measure_opaque<P: Peer>(budget: Duration, bytes: u32) -> f64 {
-    let (heap, size) = (P::create(), Size::of(bytes));
-    nanoseconds_per_unit(budget, |pairs| {
-        for _ in 0..pairs {
-            Block::allocate(&heap, black_box(size)).of_unknown_size().free();
-        }
-    })
+    let heap = P::create();
+    nanoseconds_per_unit(budget, |pairs| opaque(&heap, bytes, pairs))
+}
+
+#[inline(always)]
+pub(super) fn opaque<P: Peer>(heap: &P, bytes: u32, pairs: u64) {
+    let size = Size::of(bytes);
+    for _ in 0..pairs {
+        Block::allocate(heap, black_box(size)).of_unknown_size().free();
+    }
 }
 
 /// Time of a pair of a random size where so many free blocks, no two of them neighbours, are there to take it from.

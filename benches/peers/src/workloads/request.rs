@@ -12,7 +12,7 @@ use crate::timing::nanoseconds_per_unit;
 const ALLOCATIONS: usize = 1 << 14;
 
 /// One allocation, into the next slot, and what is freed after it.
-struct Step {
+pub(super) struct Step {
     size: Size,
     then_free: Option<u32>,
 }
@@ -42,7 +42,7 @@ fn script(rng: &mut Rng, allocations: usize) -> Vec<Step> {
         .collect()
 }
 
-fn serve<P: Peer>(heap: &P, script: &[Step], slots: &mut Slots) {
+pub(super) fn serve<P: Peer>(heap: &P, script: &[Step], slots: &mut Slots) {
     let mut table = Table::new(heap, slots);
     for step in script {
         table.push(step.size);
@@ -52,7 +52,7 @@ fn serve<P: Peer>(heap: &P, script: &[Step], slots: &mut Slots) {
     }
 }
 
-fn scripts(allocations: usize) -> Vec<Vec<Step>> {
+pub(super) fn scripts(allocations: usize) -> Vec<Vec<Step>> {
     let mut rng = Rng::with_seed(SEED);
     (0..ALLOCATIONS / allocations).map(|_| script(&mut rng, allocations)).collect()
 }

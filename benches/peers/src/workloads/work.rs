@@ -84,6 +84,11 @@ impl Work {
         }
     }
 
+    /// Whether this takes seconds however short the measurement is.
+    pub fn is_long(self) -> bool {
+        matches!(self, Self::Heaps(1001..))
+    }
+
     /// Whether this is done with nothing that a bump arena lacks: no block is freed to be used again.
     pub(super) fn suits_bump_arena(self) -> bool {
         let fresh = matches!(self, Self::Request(_) | Self::Life(_) | Self::Json | Self::ResidentSmall(_));

@@ -39,17 +39,17 @@ unsafe impl Peer for BumpArena {
 
 impl Arena for BumpArena {
     #[inline(always)]
-    fn value<T>(&self, value: T) -> &mut T {
+    fn value<T>(&self, value: T) -> &T {
         self.alloc(value)
     }
 
     #[inline(always)]
-    fn text(&self, text: &str) -> &mut str {
+    fn text(&self, text: &str) -> &str {
         self.alloc_str(text)
     }
 
     #[inline(always)]
-    fn slice<T: Copy>(&self, values: &[T]) -> &mut [T] {
+    fn slice<T: Copy>(&self, values: &[T]) -> &[T] {
         self.alloc_slice_copy(values)
     }
 

@@ -63,17 +63,17 @@ macro_rules! adapt_arena {
     ($heap:ty) => {
         impl Arena for $heap {
             #[inline(always)]
-            fn value<T>(&self, value: T) -> &mut T {
+            fn value<T>(&self, value: T) -> &T {
                 self.alloc(value)
             }
 
             #[inline(always)]
-            fn text(&self, text: &str) -> &mut str {
+            fn text(&self, text: &str) -> &str {
                 self.alloc_str(text)
             }
 
             #[inline(always)]
-            fn slice<T: Copy>(&self, values: &[T]) -> &mut [T] {
+            fn slice<T: Copy>(&self, values: &[T]) -> &[T] {
                 self.alloc_slice_copy(values)
             }
 

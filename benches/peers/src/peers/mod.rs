@@ -62,13 +62,13 @@ pub unsafe trait Peer: Sized {
 /// A heap that hands out references, and frees all of them at once.
 pub trait Arena: Peer {
     /// Moves a value into the heap.
-    fn value<T>(&self, value: T) -> &mut T;
+    fn value<T>(&self, value: T) -> &T;
 
     /// Copies a string into the heap.
-    fn text(&self, text: &str) -> &mut str;
+    fn text(&self, text: &str) -> &str;
 
     /// Copies a slice into the heap.
-    fn slice<T: Copy>(&self, values: &[T]) -> &mut [T];
+    fn slice<T: Copy>(&self, values: &[T]) -> &[T];
 
     /// Frees everything and keeps the heap.
     fn reset(&mut self);

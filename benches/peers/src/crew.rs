@@ -48,16 +48,22 @@ impl Drop for Amounts<'_> {
 
 /// Nanoseconds of a processor that a unit takes when so many threads work at once.
 ///
-/// `work` runs in each thread, makes ready, and does every amount of units. Threads that share a processor share its time.
-pub fn nanoseconds_of_crew(budget: Duration, threads: usize, work: impl Fn(usize, Amounts<'_>) + Sync) -> f64 {
+/// `work` runs in each thread, makes ready, and does every amount of units: multiples of the grain, which is to take some
+/// hundred microseconds at least. Threads that share a processor share its time.
+pub fn nanoseconds_of_crew(
+    budget: Duration,
+    threads: usize,
+    grain: u64,
+    work: impl Fn(usize, Amounts<'_>) + Sync,
+) -> f64 {
     let clock = Clock { begin: Barrier::new(threads + 1), end: Barrier::new(threads + 1), amount: AtomicU64::new(0) };
     let elapsed = thread::scope(|scope| {
         for index in 0..threads {
             let (clock, work) = (&clock, &work);
             scope.spawn(move || work(index, Amounts { clock, works: false }));
         }
-        let elapsed = nanoseconds_per_unit(budget.max(LEAST_BUDGET), |units| {
-            clock.amount.store(units, Relaxed);
+        let elapsed = nanoseconds_per_unit(budget.max(LEAST_BUDGET), |grains| {
+            clock.amount.store(grains * grain, Relaxed);
             clock.begin.wait();
             clock.end.wait();
         });
@@ -66,7 +72,7 @@ pub fn nanoseconds_of_crew(budget: Duration, threads: usize, work: impl Fn(usize
         elapsed
     });
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    elapsed * processors.min(threads) as f64 / threads as f64
+    elapsed / grain as f64 * processors.min(threads) as f64 / threads as f64
 }
 
 #[cfg(test)]
@@ -76,13 +82,13 @@ mod tests {
     #[test]
     fn every_thread_does_every_amount() {
         let done = [const { AtomicU64::new(0) }; 3];
-        nanoseconds_of_crew(Duration::from_millis(5), 3, |index, amounts| {
+        nanoseconds_of_crew(Duration::from_millis(5), 3, 10, |index, amounts| {
             amounts.for_each(|units| {
                 done[index].fetch_add(units, Relaxed);
             });
         });
         let done = done.map(AtomicU64::into_inner);
-        assert!(done[0] > 0);
+        assert!(done[0] > 0 && done[0] % 10 == 0);
         assert_eq!(done, [done[0]; 3]);
     }
 }

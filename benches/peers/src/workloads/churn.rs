@@ -63,7 +63,7 @@ pub(super) fn measure_drawn<P: Peer>(budget: Duration, sizes: Sizes, live: u32) 
 /// Time of one replacement by each of some threads in one heap, each with blocks of its own.
 pub(super) fn measure_threads<P: Peer + Sync>(budget: Duration, sizes: Sizes, live: u32, threads: usize) -> f64 {
     let heap = P::create();
-    nanoseconds_of_crew(budget, threads, |index, amounts| {
+    nanoseconds_of_crew(budget, threads, 10_000, |index, amounts| {
         let mut rng = Rng::with_seed(SEED + index as u64);
         let steps = script(&mut rng, STEPS / threads, sizes, live);
         let mut slots = Slots::default();

@@ -66,7 +66,7 @@ fn measure<P: Peer + Sync>(
 ) -> f64 {
     let heap = P::create();
     let ring = ring::<P>(threads);
-    nanoseconds_of_crew(budget, threads, |index, amounts| {
+    nanoseconds_of_crew(budget, threads, 100, |index, amounts| {
         let ends = ring[index].lock().ok().and_then(|mut ends| ends.take());
         let (receiver, sender) = ends.expect("each thread takes its own ends");
         let mut draws = Draws::new(index);

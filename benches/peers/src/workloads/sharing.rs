@@ -29,7 +29,7 @@ pub(super) fn measure<P: Peer + Sync>(budget: Duration) -> f64 {
         dealt[index % THREADS].push(block);
     }
     let dealt: Vec<_> = dealt.into_iter().map(Mutex::new).collect();
-    let round = nanoseconds_of_crew(budget, THREADS, |index, amounts| {
+    let round = nanoseconds_of_crew(budget, THREADS, 1000, |index, amounts| {
         let mut blocks = dealt[index].try_lock().expect("each thread takes its own blocks");
         for rounds in amounts {
             for _ in 0..rounds {

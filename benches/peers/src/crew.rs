@@ -83,9 +83,10 @@ mod tests {
     fn every_thread_does_every_amount() {
         let done = [const { AtomicU64::new(0) }; 3];
         nanoseconds_of_crew(Duration::from_millis(5), 3, 10, |index, amounts| {
-            amounts.for_each(|units| {
+            for units in amounts {
+                thread::sleep(Duration::from_micros(10) * units as u32);
                 done[index].fetch_add(units, Relaxed);
-            });
+            }
         });
         let done = done.map(AtomicU64::into_inner);
         assert!(done[0] > 0 && done[0] % 10 == 0);

@@ -58,10 +58,11 @@ pub fn nanoseconds_of_crew(
 ) -> f64 {
     let clock = Clock { begin: Barrier::new(threads + 1), end: Barrier::new(threads + 1), amount: AtomicU64::new(0) };
     let elapsed = thread::scope(|scope| {
-        for index in 0..threads {
+        let spawn = |index| {
             let (clock, work) = (&clock, &work);
-            scope.spawn(move || work(index, Amounts { clock, works: false }));
-        }
+            scope.spawn(move || work(index, Amounts { clock, works: false }))
+        };
+        let crew: Vec<_> = (0..threads).map(spawn).collect();
         let elapsed = nanoseconds_per_unit(budget.max(LEAST_BUDGET), |grains| {
             clock.amount.store(grains * grain, Relaxed);
             clock.begin.wait();
@@ -69,6 +70,11 @@ pub fn nanoseconds_of_crew(
         });
         clock.amount.store(0, Relaxed);
         clock.begin.wait();
+        // A scope waits for what its threads run, and joining for all that they do at their end: a heap of mimalloc must
+        // not be destroyed while a thread that used it ends.
+        for thread in crew {
+            thread.join().expect("whoever panics ends the process");
+        }
         elapsed
     });
     let processors = thread::available_parallelism().map_or(1, usize::from);

@@ -44,11 +44,11 @@ mod tests {
     fn an_interruption_does_not_stand_for_the_work() {
         let mut calls = 0;
         let mut amounts = Vec::new();
-        nanoseconds_per_unit(Duration::from_millis(20), |units| {
+        nanoseconds_per_unit(Duration::from_millis(400), |units| {
             calls += 1;
             amounts.push(units);
-            let interruption = if calls == 2 { Duration::from_millis(5) } else { Duration::ZERO };
-            std::thread::sleep(interruption + Duration::from_micros(100) * units as u32);
+            let interruption = if calls == 2 { Duration::from_millis(100) } else { Duration::ZERO };
+            std::thread::sleep(interruption + Duration::from_millis(1) * units as u32);
         });
         assert!(amounts[amounts.len() - 1] > 2, "{amounts:?}");
     }

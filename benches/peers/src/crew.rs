@@ -50,6 +50,10 @@ impl Drop for Amounts<'_> {
 ///
 /// `work` runs in each thread, makes ready, and does every amount of units: multiples of the grain, which is to take some
 /// hundred microseconds at least. Threads that share a processor share its time.
+///
+/// # Panics
+///
+/// Where the system refuses to start a thread. A panic of `work` ends the process.
 pub fn nanoseconds_of_crew(
     budget: Duration,
     threads: usize,

@@ -135,7 +135,7 @@ fn blocks_come_back_from_other_threads() {
 #[test]
 fn teardown_counts_the_youngest() {
     let sizes = [16, 48, 100, 300, 1000, 3000, 4096];
-    let usable: usize = [16, 48, 112, 320, 1024, 3072, 4096].iter().sum();
+    let usable: usize = [16, 48, 112, 304, 1024, 3072, 4096].iter().sum();
     let region: RegionPages = crate::region(1 << 20);
     let heap = MallocState::local_in(region);
     for size in sizes {

@@ -53,8 +53,8 @@ impl Geometry {
     }
 }
 
-/// The block size that serves `size` bytes: steps of 16 to 256, then eight classes a doubling.
+/// The block size that serves `size` bytes: steps of 16 to 512, then eight classes a doubling.
 pub(crate) fn class_size(size: usize) -> usize {
-    let step = if size <= 256 { 16 } else { (1 << (size - 1).ilog2()) / 8 };
+    let step = if size <= 512 { 16 } else { (1 << (size - 1).ilog2()) / 8 };
     size.next_multiple_of(step)
 }

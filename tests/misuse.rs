@@ -164,10 +164,12 @@ misuse! {
         let (block, _neighbour) = (take(&heap, of(size)), take(&heap, of(size)));
         let address = block.as_ptr().expose_provenance();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 let block = NonNull::new(std::ptr::with_exposed_provenance_mut(address)).expect("a block");
                 give(&heap, block, of(size));
             });
+            // The scope alone would not wait until the thread has given its slot back.
+            other.join().expect("a thread that frees");
         });
         give_misused(&heap, block, of(size));
         give_back(&heap);

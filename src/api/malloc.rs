@@ -165,7 +165,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             // SAFETY: as above, and the segment is of the slab kind.
             SegmentKind::Slab => match unsafe { class_of::<S>(address) } {
                 Some(class) => Route::Small(class),
-                None => corruption("block is in no slab", block.as_ptr()),
+                None => corruption("freed address is not the start of a block", block.as_ptr()),
             },
             // SAFETY: as above, and the segment is a coalescing one.
             SegmentKind::Coalescing => match unsafe { self.medium_class_of(whole_block(block)) } {

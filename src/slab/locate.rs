@@ -78,6 +78,8 @@ pub(crate) fn locate<'a, S: PageSource, L: RawLock>(
 
 const NO_START: &str = "freed address is not the start of a block";
 
+pub(super) const FREED_TWICE: &str = "block freed twice";
+
 /// The nursery that has cut the byte at `offset` of a segment.
 fn nursery_at<'a>(segment: SlabSegment, offset: usize) -> Option<&'a Nursery> {
     segment.nursery().filter(|nursery| nursery.has_cut(offset))

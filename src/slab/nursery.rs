@@ -35,10 +35,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Rel
 
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
+use crate::primitives::abort::corruption;
 use crate::primitives::address::{align_down, align_up};
 use crate::primitives::corruption::Corruption;
 use crate::primitives::sanitizer;
 use crate::segment::{SegmentRef, Supply, Usage};
+use crate::slab::locate::FREED_TWICE;
 use crate::slab::range::BumpRange;
 use crate::slab::root::SlabContext;
 use crate::slab::size_class::SizeClass;
@@ -252,7 +254,9 @@ impl Nursery {
     /// Takes back what its cache has left of a run: blocks from `start` to `end`, offsets from the segment's base.
     pub(super) fn take_back_run(&self, start: usize, end: usize, class: SizeClass) {
         for block in (start..end).step_by(class.size()) {
-            self.take_back(self.granule(block), class);
+            if !self.take_back(self.granule(block), class) {
+                corruption(FREED_TWICE, self.at(block).as_ptr());
+            }
         }
     }
 

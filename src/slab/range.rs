@@ -17,7 +17,7 @@ use crate::os::lock::RawLock;
 use crate::primitives::abort::corruption;
 use crate::primitives::address::align_up;
 use crate::segment::{Geometry, Refusal};
-use crate::slab::locate::{RangeOrigin, base_of, capacity_of, origin_before, segment_ref};
+use crate::slab::locate::{FREED_TWICE, RangeOrigin, base_of, capacity_of, origin_before, segment_ref};
 use crate::slab::root::{SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::{BUMPING, Slab};
@@ -135,7 +135,10 @@ impl SlabRoot {
         let size = descriptor.class().size();
         let base = base_of(slab, S::SEGMENT_SIZE).addr().get();
         let (first, last) = ((start - base) / size, (end - base) / size);
-        descriptor.with_bits(|bits| (first..last).for_each(|index| _ = bits.insert(index)));
+        let twice = descriptor.with_bits(|bits| (first..last).find(|&index| !bits.insert(index)));
+        if let Some(index) = twice {
+            corruption(FREED_TWICE, ptr::without_provenance(base + index * size));
+        }
         descriptor.set_free(descriptor.free() + (last - first));
         self.out -= last - first;
         self.end_range(context, slab);

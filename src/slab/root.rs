@@ -18,7 +18,7 @@ use crate::primitives::corruption::Corruption;
 use crate::primitives::list::List;
 use crate::segment::{Geometry, Refusal, Supply, UNIT};
 use crate::slab::depot::{Block, Depot, Magazine};
-use crate::slab::locate::{Origin, base_of, capacity_of, locate, segment_ref};
+use crate::slab::locate::{FREED_TWICE, Origin, base_of, capacity_of, locate, segment_ref};
 use crate::slab::nursery::Nursery;
 use crate::slab::pool::SlabPool;
 use crate::slab::range::BumpRange;
@@ -310,8 +310,6 @@ impl SlabRoot {
         }
     }
 }
-
-const FREED_TWICE: &str = "block freed twice";
 
 /// What a block that goes back was cut from, after checking that it is one of this heap and class.
 fn origin_of<'a, S: PageSource, L: RawLock>(

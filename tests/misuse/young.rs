@@ -6,6 +6,9 @@ use super::child::When::AtOnceIfChecked;
 use super::child::caught;
 use super::{NO_START, TWICE, give, give_back, give_misused, inside, of, take};
 
+/// How far the blocks of 16 bytes reach depends on where the nursery starts: those behind the first are free.
+const NO_START_OR_FREE: [&str; 3] = [NO_START[0], NO_START[1], TWICE[0]];
+
 misuse! {
     inside_a_young_block: AtOnceIfChecked, NO_START, [16, 512, 1000, 2048] => |offset| {
         let heap = MallocState::new();
@@ -13,7 +16,7 @@ misuse! {
         give_misused(&heap, inside(take(&heap, of(4000)), offset), of(4000));
         give_back(&heap);
     }
-    between_young_blocks: AtOnceIfChecked, NO_START, [16, 64, 1024] => |offset| {
+    between_young_blocks: AtOnceIfChecked, NO_START_OR_FREE, [16, 64, 1024] => |offset| {
         let heap = MallocState::new();
         let _first = take(&heap, of(16));
         let aligned = take(&heap, of(2048));
@@ -22,6 +25,15 @@ misuse! {
         // SAFETY: this stays within the block's segment.
         let before = unsafe { aligned.sub(offset) };
         give_misused(&heap, before, of(16));
+        give_back(&heap);
+    }
+    /// Of the nursery, and of a slab: what is left of the bump range goes back as well.
+    a_block_that_was_never_handed_out: AtOnceIfChecked, NO_START_OR_FREE, [64, 8192] => |size| {
+        let heap = MallocState::new();
+        let first = take(&heap, of(size));
+        // SAFETY: the block behind it is of the same bump range.
+        let next = unsafe { first.add(size) };
+        give_misused(&heap, next, of(size));
         give_back(&heap);
     }
     a_young_block_twice: AtOnceIfChecked, TWICE, [16, 64, 300, 4096] => |size| {

@@ -224,7 +224,8 @@ fn damage_is_noticed_when_a_block_comes_back() {
 
 #[test]
 fn damage_is_told_by_the_deep_check() {
-    const WORD: usize = size_of::<usize>();
+    /// How many words a mirror lies in front of its payload.
+    const MIRROR: isize = -((BLOCK_HEADER / size_of::<usize>()) as isize);
     let heap = Heap::new(TestPages::new());
     let mut root = CoalescingRoot::new(0);
     let blocks: Vec<NonNull<u8>> = (0..4).map(|_| heap.allocate(&mut root, 40_000, 16).unwrap().ptr).collect();
@@ -233,7 +234,7 @@ fn damage_is_told_by_the_deep_check() {
     let word = |block: usize, at: isize| unsafe { blocks[block].cast::<usize>().offset(at) };
     let tag = |block: usize| {
         BoundaryTag::from_word({
-            sanitizer::surrender(word(block, -2).cast(), 4 * WORD);
+            sanitizer::surrender(word(block, MIRROR).cast(), SMALLEST_BLOCK);
             // SAFETY: the word is within the segment.
             unsafe { word(block, -1).read() }
         })
@@ -242,7 +243,7 @@ fn damage_is_told_by_the_deep_check() {
     let free = |len: usize, last: bool| BoundaryTag::free(len, last, FreePages::USED).word();
     let used = |len: usize, last: bool| BoundaryTag::allocated(len, last, false).word();
     let len = tag(0).len();
-    let first_mirror = word(1, -2);
+    let first_mirror = word(1, MIRROR);
     type Damage<'a> = (&'a [(NonNull<usize>, usize)], &'a str);
     let damages: [Damage<'_>; 8] = [
         (&[(word(0, -1), 0)], "the length of a block"),
@@ -251,7 +252,7 @@ fn damage_is_told_by_the_deep_check() {
         (&[(word(0, -1), used(len, true))], "the last block of a segment"),
         (&[(first_mirror, used(len + 16, false))], "the mirror of a boundary tag"),
         (&[(word(0, -1), free(len, false)), (first_mirror, free(len, false))], "two free neighbours"),
-        (&[(word(1, -1), used(len, false)), (word(2, -2), used(len, false))], "a segment's sum of blocks in use"),
+        (&[(word(1, -1), used(len, false)), (word(2, MIRROR), used(len, false))], "a segment's sum of blocks in use"),
         (&[(word(1, 1), !0)], "the links of a bin"),
     ];
     assert_eq!(root.validate(&heap.supply()), Ok(()));

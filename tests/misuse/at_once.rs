@@ -124,10 +124,11 @@ misuse! {
     }
     from_before_a_reset: AtOnce, ["freed twice", "free already", "not the start", "in no slab"], [32, 40_000, 90_000, 2_000_000] => |size| {
         let mut heap = MallocState::new();
-        let [_first, _second, block, _last] = [(); 4].map(|()| take(&heap, of(size)));
+        let [_first, blocks @ .., _last] = [(); 4].map(|()| take(&heap, of(size)));
         heap.reset();
-        let _one_of_the_next_round = take(&heap, of(size));
-        give_misused(&heap, block, of(size));
+        let one_of_the_next_round = take(&heap, of(size));
+        let stale = blocks.into_iter().find(|&block| block != one_of_the_next_round);
+        give_misused(&heap, stale.expect("two different blocks"), of(size));
     }
     a_layout_that_is_longer_than_its_block: AtOnce, LAYOUT, [0, 1, 2, 3] => |which| {
         let [asked, freed] = [

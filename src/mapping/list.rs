@@ -25,6 +25,10 @@ const CACHE_ENTRIES: usize = 8;
 /// Most bytes of blocks that the cache keeps.
 const CACHE_BYTES: usize = 64 << 20;
 
+/// How many times as long as a request a cached mapping may be that serves it. A vector that grows by doubling, as one did
+/// before, finds the pages of that one, and room to grow in place.
+const CACHE_STRETCH: usize = 4;
+
 /// A large block as it is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct MappingBlock {
@@ -118,14 +122,15 @@ impl MappingList {
 
     /// Takes the best cached mapping for the request out of the cache.
     fn take_cached<S: PageSource, L: RawLock>(&mut self, supply: &Supply<'_, S, L>, need: Need) -> Option<Mapping> {
-        let longest = need.len.saturating_add(need.len / 4);
+        let longest = need.len.saturating_mul(CACHE_STRETCH);
         let serves = |mapping: &Mapping| {
             mapping.len() >= need.len
                 && mapping.len() <= longest
                 && is_aligned(mapping.block().addr().get(), need.align)
         };
-        // The last one freed is the warmest.
-        let mapping = mappings::<S>(&self.cached).filter(serves).last()?;
+        // The shortest; of these the last one freed, which is the warmest.
+        let closer = |best: Mapping, next: Mapping| if next.len() <= best.len() { next } else { best };
+        let mapping = mappings::<S>(&self.cached).filter(serves).reduce(closer)?;
         // Where pages need commits, a refused one may have left some without.
         let (offset, len) = (mapping.offset(), mapping.len());
         supply.commit_charged(mapping.common(), offset, offset + len).ok()?;

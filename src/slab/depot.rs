@@ -68,6 +68,13 @@ impl Magazine {
         self.len
     }
 
+    /// Takes the next block out where `accept` has an answer to its address, and passes that on.
+    #[inline(always)]
+    pub(crate) fn pop_if<T>(&mut self, accept: impl FnOnce(usize) -> Option<T>) -> Option<T> {
+        let accepted = accept(NonNull::new(self.head)?.addr().get())?;
+        self.pop().map(|_| accepted)
+    }
+
     /// The same blocks, at most a full magazine, in an order that cannot be foreseen.
     #[cfg(feature = "hardened")]
     pub(crate) fn shuffled(mut self) -> Self {

@@ -70,10 +70,7 @@ pub(crate) fn locate<'a, S: PageSource, L: RawLock>(
     };
     // SAFETY: descriptors live as long as their segment.
     let descriptor = unsafe { slab.as_ref() };
-    match descriptor.class().block_index(offset - descriptor.start()) {
-        Some(index) if index < descriptor.cut() => Ok(Origin::Slab(slab, index)),
-        _ => Err(NO_START),
-    }
+    descriptor.cut_block(offset - descriptor.start()).map(|index| Origin::Slab(slab, index)).ok_or(NO_START)
 }
 
 const NO_START: &str = "freed address is not the start of a block";

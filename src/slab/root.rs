@@ -170,7 +170,7 @@ impl SlabRoot {
         mut magazine: Magazine,
     ) {
         while let Some(block) = magazine.pop() {
-            let (slab, index) = match origin_of(context, &block, class) {
+            let (slab, first) = match origin_of(context, &block, class) {
                 Origin::Slab(slab, index) => (slab, index),
                 Origin::Nursery(nursery, granule, _) => {
                     return_young(nursery, granule, class, block);
@@ -179,12 +179,23 @@ impl SlabRoot {
             };
             // SAFETY: `locate` finds live slabs.
             let descriptor = unsafe { slab.as_ref() };
-            if !descriptor.with_bits(|bits| bits.insert(index)) {
-                corruption(FREED_TWICE, block.into_raw().as_ptr());
-            }
-            descriptor.set_free(descriptor.free() + 1);
+            let returned = descriptor.with_bits(|bits| {
+                let base = block.addr() - first * class.size();
+                let mut returned = 0;
+                let mut next = Some(first);
+                while let Some(index) = next {
+                    if !bits.insert(index) {
+                        corruption(FREED_TWICE, ptr::without_provenance(base + index * class.size()));
+                    }
+                    returned += 1;
+                    // Blocks freed one after the other often lie in one slab: the next need not be looked up.
+                    next = magazine.pop_if(|block| descriptor.cut_block(block.wrapping_sub(base)));
+                }
+                returned
+            });
+            descriptor.set_free(descriptor.free() + returned);
             descriptor.set(DISCARDABLE, true);
-            self.out -= 1;
+            self.out -= returned;
             self.settle(context, slab);
         }
     }

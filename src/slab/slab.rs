@@ -133,6 +133,14 @@ impl Slab {
         self.flags.set(if value { others | flag } else { others });
     }
 
+    /// The number of the block that starts `offset` bytes behind the first, where one was cut there.
+    pub(super) fn cut_block(&self, offset: usize) -> Option<usize> {
+        if offset >= self.committed() {
+            return None;
+        }
+        self.class().block_index(offset).filter(|&index| index < self.cut())
+    }
+
     /// No block of it is out, and none will come out of a bump range.
     pub(super) fn is_empty(&self) -> bool {
         self.free() == self.cut() && !self.is(BUMPING)

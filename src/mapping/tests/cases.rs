@@ -15,26 +15,39 @@ use crate::primitives::address::is_aligned;
 use crate::segment::{Refusal, SegmentRef};
 
 #[test]
-fn a_freed_mapping_serves_a_request_of_about_its_length() {
+fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();
-    let first = list.allocate(&heap.supply(), 4 * MIB, 16).unwrap();
+    let first = list.allocate(&heap.supply(), 8 * MIB, 16).unwrap();
     heap.free(&mut list, first.ptr);
     // Where pages need commits, one makes sure that none lacks any.
     let calls = || heap.source.calls() - heap.source.calls_of(Call::Commit);
     let before = calls();
-    for size in [4 * MIB, 4 * MIB - 1, 7 * MIB / 2] {
+    for size in [8 * MIB, 8 * MIB - 1, 5 * MIB, 2 * MIB] {
         let again = list.allocate(&heap.supply(), size, 4096).unwrap();
-        assert_eq!(again.ptr, first.ptr);
+        assert_eq!((again.ptr, again.len), (first.ptr, 8 * MIB));
         assert!(again.zero_from >= again.ptr.addr().get() + again.len);
         heap.free(&mut list, again.ptr);
     }
     assert_eq!(calls(), before);
-    for (size, align) in [(3 * MIB, 16), (4 * MIB + 1, 16), (4 * MIB, 2 * SEGMENT)] {
+    let page = heap.source.page_size();
+    for (size, align) in [(2 * MIB - page, 16), (8 * MIB + 1, 16), (8 * MIB, 2 * SEGMENT)] {
         assert_ne!(list.allocate(&heap.supply(), size, align).unwrap().ptr, first.ptr);
     }
     heap.check(&list);
-    assert!(list.reclaim(&heap.supply()) >= 4 * MIB);
+    assert!(list.reclaim(&heap.supply()) >= 8 * MIB);
+}
+
+#[test]
+fn the_shortest_freed_mapping_serves_and_of_these_the_last_one_freed() {
+    let heap = Heap::new(TestPages::new());
+    let mut list = MappingList::new();
+    let blocks = [4, 3, 3, 6].map(|len| list.allocate(&heap.supply(), len * MIB, 16).unwrap().ptr);
+    blocks.into_iter().for_each(|block| heap.free(&mut list, block));
+    for place in [2, 1, 0, 3] {
+        assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16).unwrap().ptr, blocks[place]);
+    }
+    heap.check(&list);
 }
 
 #[test]

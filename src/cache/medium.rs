@@ -117,6 +117,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::primitives::abort::last_words;
 
     const MIB: usize = 1 << 20;
 
@@ -146,6 +147,17 @@ mod tests {
         }
         assert_eq!((cache.pop(3, 1000), cache.pop(4, 1000)), (None, None));
         assert_eq!(cache.cached(MEDIUM_CLASSES - 1), STACK);
+    }
+
+    #[test]
+    fn free_twice() {
+        let errors = last_words("cache::medium::tests::free_twice", || {
+            let cache = cache();
+            for number in [1, 2, 2] {
+                cache.push(0, MIB, block(number), usize::MAX);
+            }
+        });
+        assert!(errors.starts_with("mallocstate: block freed twice"), "{errors}");
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::os::testing::TestPages;
 use crate::primitives::random::Random;
 use crate::primitives::scale::scale;
 use crate::segment::{Account, OwnerId, Records, Refusal, Supply, SupplyOptions};
-use crate::slab::{Block, SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot, class_of};
+#[cfg(not(feature = "hardened"))]
+use crate::slab::Reserved;
+use crate::slab::{Block, Nursery, SMALL_CLASSES, SizeClass, SlabContext, SlabPool, SlabRoot, class_of};
 
 /// What of a heap two roots and their caches need.
 struct Heap {
@@ -167,6 +169,19 @@ fn the_block_that_was_freed_last_comes_first() {
 }
 
 #[test]
+fn a_thread_without_a_cache_takes_one_block_of_a_full_magazine() {
+    let heap = Heap::new();
+    let class = Class::new(64);
+    let blocks: Vec<_> = (0..4 * heap.capacity(&class)).map(|_| heap.allocate(&class, 0).unwrap()).collect();
+    blocks.into_iter().for_each(|block| heap.free(&class, 0, block));
+    assert_eq!(class.depot(), 2 * heap.capacity(&class));
+    let block = take_one(&class.root, &heap.context(), class.class).unwrap();
+    assert_eq!(class.depot(), heap.capacity(&class));
+    // The others of the magazine are back in their slabs.
+    heap.check(&class, &[block]);
+}
+
+#[test]
 fn random_calls_lose_no_block_and_hand_none_out_twice() {
     for (size, seed) in [(16, 1), (48, 2), (512, 3), (4096, 4), (20 << 10, 5)] {
         let heap = Heap::new();
@@ -220,7 +235,7 @@ fn magazines_keep_to_a_new_limit() {
     assert!((1..64).contains(&few));
     class.caches[0].flush(Some(&class.root), &heap.context(), class.class);
     let block = heap.allocate(&class, 0).unwrap();
-    assert!(class.caches[0].cached() <= few);
+    assert_eq!(class.caches[0].cached(), few);
     heap.check(&class, &[block]);
     // And with the least of limits every block goes back to its slab at once.
     heap.flush(&class, 0);
@@ -232,9 +247,41 @@ fn magazines_keep_to_a_new_limit() {
 
 /// A thread's cache without blocks, for good.
 fn thread_cache(requests: &FlushRequests) -> NonNull<ThreadCache> {
+    cache_with(requests, None)
+}
+
+fn cache_with(requests: &FlushRequests, nursery: Option<&Nursery>) -> NonNull<ThreadCache> {
     let place = NonNull::from(Box::leak(Box::<ThreadCache>::new_uninit()));
     // SAFETY: the place is a cache's, and nobody else's.
-    unsafe { ThreadCache::write(place.cast(), requests, None) }
+    unsafe { ThreadCache::write(place.cast(), requests, nursery) }
+}
+
+/// In hardened heaps every magazine is shuffled first.
+#[cfg(not(feature = "hardened"))]
+#[test]
+fn the_nursery_waits_until_what_was_freed_is_used_again() {
+    let heap = Heap::new();
+    let context = heap.context();
+    let reserved = Reserved { core: 1000, nursery: true };
+    let segment = heap.pool.lock().add_segment(&context.supply, reserved).unwrap();
+    // SAFETY: it is there for good.
+    let cache = unsafe { cache_with(&FlushRequests::none(), segment.nursery()).as_ref() };
+    let class = SizeClass::of(64);
+    let (small, capacity) = (cache.small(class), class.magazine_capacity(usize::MAX));
+    let pop = || small.pop(class.size()).map(|popped| popped.block);
+    let take = || pop().or_else(|| cache.open_young(&context.supply, class));
+    let blocks: Vec<_> = (0..=capacity).map(|_| take().unwrap()).collect();
+    while pop().is_some() {}
+    for block in blocks {
+        // SAFETY: the block was taken above.
+        if let Err(block) = small.push(unsafe { Block::new(block) }) {
+            small.overflow(None, &context, class, block);
+        }
+    }
+    // One is loaded; the others are the previous magazine.
+    assert!(pop().is_some() && small.cached() == capacity);
+    assert!(cache.take_young(class, usize::MAX).is_none() && cache.open_young(&context.supply, class).is_none());
+    assert!(cache.open_young(&context.supply, SizeClass::of(80)).is_some());
 }
 
 #[test]

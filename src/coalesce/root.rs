@@ -48,13 +48,13 @@ impl MediumRequest {
 
     /// How far the block must start behind the start of a free block whose payload is at `address`: what is left in
     /// front is nothing or a block.
-    const fn lead(self, address: usize) -> usize {
+    pub(super) const fn lead(self, address: usize) -> usize {
         let lead = align_up(address, self.align) - address;
         if lead != 0 && lead < SMALLEST_BLOCK { lead + self.align } else { lead }
     }
 
     /// Payload length of a free block that is long enough wherever it is.
-    const fn anywhere(self) -> usize {
+    pub(super) const fn anywhere(self) -> usize {
         if self.align == GRANULE { self.payload } else { self.payload + self.align + SMALLEST_BLOCK - GRANULE }
     }
 

@@ -127,7 +127,7 @@ misuse! {
         let [_first, blocks @ .., _last] = [(); 4].map(|()| take(&heap, of(size)));
         heap.reset();
         let one_of_the_next_round = take(&heap, of(size));
-        let stale = blocks.into_iter().find(|&block| block != one_of_the_next_round);
+        let stale = blocks.into_iter().rev().find(|&block| block != one_of_the_next_round);
         give_misused(&heap, stale.expect("two different blocks"), of(size));
     }
     a_layout_that_is_longer_than_its_block: AtOnce, LAYOUT, [0, 1, 2, 3] => |which| {

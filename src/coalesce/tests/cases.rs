@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::super::block::{BLOCK_HEADER, SMALLEST_BLOCK};
 use super::super::boundary_tag::{BoundaryTag, FreePages};
-use super::super::root::{CoalescingRoot, MediumBlock};
+use super::super::root::{CoalescingRoot, MediumBlock, MediumRequest};
 use super::super::segment::{CoalescingSegment, FIRST_BLOCK, OVERHEAD};
 use super::{Heap, Live, region};
 use crate::os::testing::{Call, TestPages};
@@ -263,6 +263,50 @@ fn damage_is_told_by_the_deep_check() {
         }
     }
     heap.check(&root);
+}
+
+#[test]
+fn an_aligned_block_leaves_nothing_or_a_whole_block_in_front() {
+    for align in [16, 32, 64, 512] {
+        let request = MediumRequest::new(48, align, true).unwrap();
+        let leads = |address: &usize| request.lead(*address);
+        let addresses = || (4096..8192).step_by(16);
+        for address in addresses() {
+            let fits = |lead: &usize| (address + lead) % align == 0 && (*lead == 0 || *lead >= SMALLEST_BLOCK);
+            assert_eq!(Some(leads(&address)), (0..).step_by(16).find(fits));
+        }
+        let most = addresses().map(|address| request.lead(address)).max();
+        assert_eq!(Some(request.anywhere()), most.map(|lead| lead + 48));
+    }
+}
+
+#[test]
+fn the_longest_block_of_a_segment_has_no_segment_of_its_own() {
+    for (align, first) in [(16, FIRST_BLOCK + BLOCK_HEADER), (64, 64), (4096, 4096)] {
+        let heap = Heap::new(TestPages::new());
+        let mut root = CoalescingRoot::new(0);
+        let start = (FIRST_BLOCK + BLOCK_HEADER).next_multiple_of(first);
+        for (payload, has_its_own) in [(SEGMENT - start, false), (SEGMENT - start + 16, true)] {
+            let block = heap.allocate(&mut root, payload, align).unwrap();
+            // SAFETY: the block is live.
+            let segment = unsafe { SegmentRef::of_block(block.ptr.addr().get(), SEGMENT) };
+            assert_eq!(block.ptr.addr().get() - segment.addr(), start);
+            assert_eq!(segment.len() > SEGMENT, has_its_own, "{align} {payload}");
+        }
+        heap.check(&root);
+    }
+}
+
+#[test]
+fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let [block, _other] = [SEGMENT / 2, 40_000].map(|payload| heap.allocate(&mut root, payload, 16).unwrap());
+    heap.free(&mut root, block.ptr);
+    heap.source.refuse_call_once_after(Call::Discard, 0);
+    assert_eq!(root.reclaim(&heap.supply()), 0);
+    assert!(root.reclaim(&heap.supply()) > SEGMENT / 4);
+    assert_eq!(root.reclaim(&heap.supply()), 0);
 }
 
 #[test]

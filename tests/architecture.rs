@@ -45,6 +45,7 @@ const UNSAFE_FILES: &[&str] = &[
     "coalesce/root.rs",
     "coalesce/segment.rs",
     "coalesce/tests/cases.rs",
+    "coalesce/tests/damage.rs",
     "coalesce/tests/mod.rs",
     "coalesce/tests/random.rs",
     "coalesce/validate.rs",

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "plays the part of users")]
 
 mod cases;
+mod damage;
 mod random;
 
 use core::ptr::NonNull;

@@ -212,7 +212,7 @@ fn damage_is_told_by_the_deep_check() {
         mapping.set_in_use(in_use);
         mapping.set_len(len - page);
         assert!(said(&list).contains("the sums of") && said(&list).contains(what));
-        for wrong in [len + 1, len + 2 * SEGMENT, usize::MAX - page + 1] {
+        for wrong in [len - 1, len + 1, len + page, len + 2 * SEGMENT, usize::MAX - page + 1] {
             mapping.set_len(wrong);
             assert!(said(&list).contains("the extent of a large block"), "{wrong}");
         }

@@ -45,16 +45,16 @@ fn churn_step<P: Peer>(mut churn: Churn<P>) -> Churn<P> {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_347_026))]
-#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_813_027))]
+#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_064_026))]
+#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_716_027))]
 fn create_and_destroy<P: Peer>(mut lives: Lives<P>) -> Lives<P> {
     lives.live(TIMES);
     lives
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(12_251_964))]
-#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(11_081_276))]
+#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_580_348))]
+#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_535_438))]
 fn request_of_50<P: Peer>(mut requests: Requests<P>) -> Requests<P> {
     requests.serve(TIMES);
     requests

@@ -108,6 +108,7 @@ const UNSAFE_FILES: &[&str] = &[
     "slab/slab.rs",
     "slab/tag.rs",
     "slab/tests.rs",
+    "slab/tests/pool.rs",
 ];
 
 /// Files of plain arithmetic, and what they name outside `core`: constants, functions and traits without `unsafe`.

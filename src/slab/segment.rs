@@ -74,7 +74,7 @@ pub(crate) struct SlabSegment(SegmentRef);
 
 impl SlabSegment {
     /// Bytes of header that a new segment touches at once, beside the common header, and the length of all its tables.
-    pub(super) fn table_bytes(len: usize, heap: Reserved) -> (usize, usize) {
+    pub(super) const fn table_bytes(len: usize, heap: Reserved) -> (usize, usize) {
         let offsets = TableOffsets::of(len / UNIT, heap);
         (offsets.young - HEADER_BYTES, offsets.end)
     }

@@ -2,13 +2,16 @@
 
 #![expect(unsafe_code, reason = "writes to raw blocks")]
 
+mod pool;
+
 use core::cell::Cell;
 use std::vec::Vec;
 
-use crate::os::PageSource;
 use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
-use crate::os::testing::TestPages;
+use crate::os::testing::{Call, TestPages};
+use crate::os::{PageSource, SystemPages};
+use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
 use crate::slab::nursery::Nursery;
@@ -20,8 +23,8 @@ use crate::slab::tables::Reserved;
 use crate::slab::tag::NURSERY_CLASSES;
 
 /// What a nursery needs, and the sums that it changes.
-struct Home {
-    source: TestPages,
+struct Home<S = SystemPages> {
+    source: TestPages<S>,
     account: Account,
     records: Records<NoLock>,
     pool: Locked<NoLock, SlabPool>,
@@ -34,8 +37,8 @@ const NURSERY: usize = Nursery::bytes_in(<TestPages>::SEGMENT_SIZE);
 /// A block that is out: where it starts, and its class.
 type Young = (usize, SizeClass);
 
-impl Home {
-    fn new(source: TestPages) -> Self {
+impl<S: PageSource> Home<S> {
+    fn over(source: TestPages<S>) -> Self {
         Self {
             source,
             account: Account::new(usize::MAX),
@@ -45,7 +48,7 @@ impl Home {
         }
     }
 
-    fn supply<'a>(&'a self, reclaimed: Option<&'a Cell<usize>>) -> Supply<'a, TestPages, NoLock> {
+    fn supply<'a>(&'a self, reclaimed: Option<&'a Cell<usize>>) -> Supply<'a, TestPages<S>, NoLock> {
         Supply {
             source: &self.source,
             account: &self.account,
@@ -55,6 +58,12 @@ impl Home {
             beyond_limit: false,
             reclaimed,
         }
+    }
+}
+
+impl Home {
+    fn new(source: TestPages) -> Self {
+        Self::over(source)
     }
 
     fn segment(&self) -> SlabSegment {
@@ -241,7 +250,8 @@ fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
     out.iter().for_each(fill);
     let (first, last) = (out.remove(0), out.pop().expect("blocks"));
     out.drain(..).for_each(|block| assert!(give_back(segment, block)));
-    assert_eq!(home.reclaim(segment) % home.source.page_size(), 0);
+    let (reclaimed, page) = (home.reclaim(segment), home.source.page_size());
+    assert!(reclaimed % page == 0 && reclaimed + 3 * page > last.0 - first.0, "{reclaimed}");
     assert_eq!(home.reclaim(segment), 0);
     home.check(segment, &[first, last]);
     [first, last].iter().for_each(fill);
@@ -252,6 +262,53 @@ fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
     let again: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
     again.iter().for_each(fill);
     home.check(segment, &again);
+}
+
+#[test]
+fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    segment.segment().touch(out[out.len() - 1].0 + 4096);
+    // Two runs of free blocks: each is refused once.
+    let middle = out.partition_point(|&(start, _)| start < out[0].0 + NURSERY / 2);
+    let kept = [out.remove(middle), out.remove(0)];
+    out.drain(..).for_each(|block| assert!(give_back(segment, block)));
+    for refused in [1, 0] {
+        home.source.refuse_call_once_after(Call::Discard, refused);
+        home.reclaim(segment);
+    }
+    if home.source.page_size() < NURSERY / 4 {
+        assert!(home.reclaim(segment) > 0);
+    }
+    assert_eq!(home.reclaim(segment), 0);
+    home.check(segment, &kept);
+}
+
+#[test]
+fn what_is_open_doubles() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    let (first, page) = (home.cut(segment, SizeClass::of(16))[0].0, home.source.page_size());
+    let mut open = align_up(first + 256, page).min(first + NURSERY);
+    while open < first + NURSERY {
+        assert_eq!(first + nursery(segment).committed(), open);
+        while first + nursery(segment).committed() == open {
+            assert!(!home.cut(segment, SizeClass::of(16)).is_empty());
+        }
+        open = align_up(2 * open - first, page).min(first + NURSERY);
+    }
+    assert_eq!(nursery(segment).committed(), NURSERY);
+}
+
+#[test]
+fn counts_that_disagree_are_told() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    let (start, _) = home.cut(segment, SizeClass::of(16))[0];
+    let (granule, _) = nursery(segment).block_at(start).expect("a block");
+    assert!(nursery(segment).take_back(granule, SizeClass::of(32)));
+    assert!(nursery(segment).validate().is_err());
 }
 
 #[test]

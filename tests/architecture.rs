@@ -109,6 +109,7 @@ const UNSAFE_FILES: &[&str] = &[
     "slab/tag.rs",
     "slab/tests.rs",
     "slab/tests/pool.rs",
+    "slab/tests/root.rs",
 ];
 
 /// Files of plain arithmetic, and what they name outside `core`: constants, functions and traits without `unsafe`.

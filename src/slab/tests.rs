@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "writes to raw blocks")]
 
 mod pool;
+mod root;
 
 use core::cell::Cell;
 use std::vec::Vec;

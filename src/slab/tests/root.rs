@@ -1,0 +1,194 @@
+//! Slab roots: how bump ranges grow, and where blocks are that came back.
+
+#![expect(unsafe_code, reason = "writes to raw blocks")]
+
+use std::vec::Vec;
+
+use super::Home;
+use crate::os::PageSource;
+use crate::os::testing::TestPages;
+use crate::primitives::sanitizer;
+use crate::segment::UNIT;
+use crate::slab::depot::Magazine;
+use crate::slab::range::BumpRange;
+use crate::slab::root::{Refill, SlabContext, SlabRoot};
+use crate::slab::size_class::SizeClass;
+
+/// A root, and what it works with.
+struct Rooted {
+    home: Home,
+    class: SizeClass,
+    root: SlabRoot,
+}
+
+impl Rooted {
+    fn new(size: usize) -> Self {
+        let home = Home::new(TestPages::new().demanding_commits());
+        Self { home, class: SizeClass::of(size), root: SlabRoot::new() }
+    }
+
+    fn refill(&mut self, bump_end: Option<usize>) -> Refill {
+        let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
+        self.root.refill(&context, self.class, 64, bump_end).expect("blocks")
+    }
+
+    fn range(&mut self, bump_end: Option<usize>) -> BumpRange {
+        match self.refill(bump_end) {
+            Refill::Range(range) => {
+                sanitizer::surrender(range.start, range.len);
+                // SAFETY: the range is the test's.
+                unsafe { range.start.write_bytes(1, range.len) };
+                range
+            }
+            Refill::Magazine(magazine) => panic!("{magazine:?}"),
+        }
+    }
+
+    fn magazine(&mut self) -> Magazine {
+        match self.refill(None) {
+            Refill::Magazine(magazine) => magazine,
+            Refill::Range(range) => panic!("{range:?}"),
+        }
+    }
+
+    fn return_range(&mut self, start: usize, end: usize) {
+        let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
+        self.root.return_range(&context, self.class, start, end);
+    }
+
+    fn check(&self) {
+        assert_eq!(self.root.validate::<TestPages>(self.class), Ok(()));
+    }
+}
+
+fn end_of(range: &BumpRange) -> usize {
+    range.start.addr().get() + range.len
+}
+
+#[test]
+fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
+    for limited in [false, true] {
+        let mut rooted = Rooted::new(64);
+        if limited {
+            rooted.home.account.set_limit(1 << 30);
+        }
+        let page = rooted.home.source.page_size().min(UNIT);
+        let mut end = None;
+        let mut lens: Vec<usize> = Vec::new();
+        for slab in 0..3 {
+            let (mut cut, mut next) = (0, if slab == 0 || limited { page } else { (UNIT / 2).max(page) });
+            while cut < UNIT {
+                let range = rooted.range(end);
+                assert_eq!(range.len, next, "slab {slab}, after {lens:?}");
+                assert!(cut == 0 || end == Some(range.start.addr().get()));
+                lens.push(range.len);
+                cut += range.len;
+                next = cut.max(if limited { 0 } else { next }).min(UNIT - cut);
+                end = Some(end_of(&range));
+            }
+            let counts = rooted.root.counts();
+            assert_eq!((counts.out, counts.committed), ((slab + 1) * UNIT / 64, (slab + 1) * UNIT));
+            rooted.check();
+        }
+    }
+}
+
+#[test]
+fn a_range_of_large_blocks_has_one_at_least() {
+    let mut rooted = Rooted::new(20 << 10);
+    let mut end = None;
+    for blocks in [1, 1, 2] {
+        let range = rooted.range(end);
+        let page = rooted.home.source.page_size();
+        assert!(range.len == blocks * (20 << 10) || page > 4096 && range.len >= blocks * (20 << 10), "{}", range.len);
+        assert!(end.is_none_or(|end| range.start.addr().get() == end));
+        end = Some(end_of(&range));
+    }
+    rooted.check();
+}
+
+#[test]
+fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
+    let mut rooted = Rooted::new(64);
+    if rooted.home.source.page_size() >= UNIT {
+        return;
+    }
+    let first = rooted.range(None);
+    // The first half of the range was handed out; the rest comes back, and nobody cuts the slab any more.
+    let end = end_of(&first);
+    rooted.return_range(end - first.len / 2, end);
+    rooted.check();
+    let mut back = 0;
+    while back < first.len / 2 / 64 {
+        let magazine = rooted.magazine();
+        assert!((1..=64).contains(&magazine.len()));
+        back += magazine.len();
+    }
+    assert_eq!(rooted.range(None).start.addr().get(), end);
+    // Now somebody cuts it, and another cache gets another slab.
+    let other = rooted.range(None).start.addr().get();
+    assert_ne!(other / UNIT, end / UNIT);
+    rooted.check();
+}
+
+#[test]
+fn memory_that_was_used_is_not_known_to_be_zero() {
+    let mut rooted = Rooted::new(64);
+    let mut ranges = std::vec![rooted.range(None)];
+    while ranges.iter().map(|range| range.len).sum::<usize>() < UNIT {
+        let end = ranges.last().map(end_of);
+        ranges.push(rooted.range(end));
+    }
+    for range in &ranges {
+        rooted.return_range(range.start.addr().get(), end_of(range));
+    }
+    let context = SlabContext { supply: rooted.home.supply(None), pool: &rooted.home.pool };
+    rooted.root.flush(&context, rooted.class);
+    (rooted.class, rooted.root) = (SizeClass::of(128), SlabRoot::new());
+    let mut end = None;
+    for range in &ranges {
+        let again = rooted.range(end);
+        assert_eq!((again.start, again.len), (range.start, range.len));
+        assert!(!again.zeroed);
+        end = Some(end_of(&again));
+    }
+}
+
+#[test]
+fn a_magazine_is_gathered_from_several_slabs() {
+    let mut rooted = Rooted::new(256);
+    let ranges = [(); 2].map(|()| rooted.range(None));
+    for range in &ranges {
+        rooted.return_range(end_of(range) - range.len / 4 * 3, end_of(range));
+    }
+    let free = ranges.iter().map(|range| range.len / 4 * 3 / 256).sum::<usize>();
+    let most = free - 2;
+    let context = SlabContext { supply: rooted.home.supply(None), pool: &rooted.home.pool };
+    for expected in [most, 2] {
+        match rooted.root.refill(&context, rooted.class, most, None) {
+            Ok(Refill::Magazine(magazine)) => assert_eq!(magazine.len(), expected),
+            other => panic!("{other:?}"),
+        }
+        rooted.check();
+    }
+}
+
+#[test]
+fn one_empty_slab_is_kept_until_it_is_used() {
+    let mut rooted = Rooted::new(1024);
+    let ranges = [(); 2].map(|()| rooted.range(None));
+    let committed = rooted.root.counts().committed;
+    for (range, kept) in ranges.iter().zip([committed, committed / 2]) {
+        rooted.return_range(range.start.addr().get(), end_of(range));
+        assert_eq!(rooted.root.counts().committed, kept);
+        rooted.check();
+    }
+    let magazine = rooted.magazine();
+    rooted.check();
+    let context = SlabContext { supply: rooted.home.supply(None), pool: &rooted.home.pool };
+    rooted.root.return_blocks(&context, rooted.class, magazine);
+    assert_eq!((rooted.root.counts().out, rooted.root.counts().committed), (0, committed / 2));
+    rooted.root.flush(&context, rooted.class);
+    assert_eq!(rooted.root.counts().committed, 0);
+    rooted.check();
+}

@@ -6,13 +6,14 @@ use std::vec::Vec;
 
 use super::Home;
 use crate::os::PageSource;
-use crate::os::testing::TestPages;
+use crate::os::testing::{Call, TestPages};
 use crate::primitives::sanitizer;
 use crate::segment::UNIT;
-use crate::slab::depot::Magazine;
+use crate::slab::depot::{Block, Magazine};
 use crate::slab::range::BumpRange;
-use crate::slab::root::{Refill, SlabContext, SlabRoot};
+use crate::slab::root::{Refill, RootCounts, SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
+use crate::slab::slab::BUMPING;
 
 /// A root, and what it works with.
 struct Rooted {
@@ -54,6 +55,24 @@ impl Rooted {
     fn return_range(&mut self, start: usize, end: usize) {
         let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
         self.root.return_range(&context, self.class, start, end);
+    }
+
+    /// The range's blocks come back one by one.
+    fn return_blocks_of(&mut self, range: &BumpRange) {
+        let mut magazine = Magazine::empty();
+        for offset in (0..range.len).step_by(self.class.size()) {
+            // SAFETY: the block lies in the range.
+            let block = unsafe { range.start.add(offset) };
+            // SAFETY: it was handed out, and comes back once.
+            magazine.push(unsafe { Block::new(block) });
+        }
+        let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
+        self.root.return_blocks(&context, self.class, magazine);
+    }
+
+    fn discard(&mut self) -> usize {
+        let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
+        self.root.discard(&context)
     }
 
     fn check(&self) {
@@ -191,4 +210,81 @@ fn one_empty_slab_is_kept_until_it_is_used() {
     rooted.root.flush(&context, rooted.class);
     assert_eq!(rooted.root.counts().committed, 0);
     rooted.check();
+}
+
+#[test]
+fn a_slab_with_free_blocks_stands_before_those_without() {
+    let mut rooted = Rooted::new(64);
+    if rooted.home.source.page_size() >= UNIT {
+        return;
+    }
+    let ranges = [(); 3].map(|()| rooted.range(None));
+    // Nobody cuts them any more, and all that was cut is out.
+    ranges.iter().for_each(|range| rooted.return_range(end_of(range), end_of(range)));
+    rooted.check();
+    for range in &ranges {
+        let one = BumpRange { len: 64, ..*range };
+        rooted.return_blocks_of(&one);
+        rooted.check();
+    }
+    assert_eq!(rooted.magazine().len(), 3);
+    rooted.check();
+}
+
+#[test]
+fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
+    let mut rooted = Rooted::new(16 << 10);
+    let mut ranges = std::vec![rooted.range(None)];
+    while ranges.len() < 4 {
+        let end = ranges.last().map(end_of);
+        ranges.push(rooted.range(end));
+    }
+    rooted.return_blocks_of(&ranges[1]);
+    rooted.return_blocks_of(&ranges[3]);
+    let free = ranges[1].len + ranges[3].len;
+    if rooted.home.source.page_size() <= 16 << 10 {
+        rooted.home.source.refuse_call_once_after(Call::Discard, 0);
+        assert_eq!(rooted.discard(), ranges[3].len);
+        assert_eq!(rooted.discard(), free);
+    }
+    assert_eq!(rooted.discard(), 0);
+    let mut magazine = rooted.magazine();
+    assert_eq!(magazine.len() * (16 << 10), free);
+    while let Some(block) = magazine.pop() {
+        let block = block.into_raw();
+        sanitizer::surrender(block, 16 << 10);
+        // SAFETY: the block is the test's.
+        unsafe { block.write_bytes(2, 16 << 10) };
+    }
+    rooted.check();
+}
+
+#[test]
+fn a_reset_forgets_all_but_how_far_ranges_have_grown() {
+    let mut rooted = Rooted::new(64);
+    let mut end = None;
+    let mut len = 0;
+    while len < UNIT {
+        let range = rooted.range(end);
+        len += range.len;
+        end = Some(end_of(&range));
+    }
+    rooted.home.pool.lock().reset(&rooted.home.supply(None));
+    rooted.root.reset();
+    assert_eq!(rooted.root.counts(), RootCounts::default());
+    assert_eq!(rooted.range(None).len, (UNIT / 2).max(rooted.home.source.page_size().min(UNIT)));
+    rooted.check();
+}
+
+#[test]
+fn damage_is_told_by_the_deep_check() {
+    let mut rooted = Rooted::new(64);
+    let range = rooted.range(None);
+    rooted.return_range(range.start.addr().get(), end_of(&range));
+    let said = |class| std::format!("{:?}", rooted.root.validate::<TestPages>(class));
+    assert!(said(SizeClass::of(128)).contains("another class"));
+    let spare = rooted.root.partial.first().expect("an empty slab");
+    // SAFETY: a slab in the list is alive.
+    unsafe { spare.as_ref() }.set(BUMPING, true);
+    assert!(said(rooted.class).contains("the spare slab is in use"));
 }

@@ -24,7 +24,7 @@ use crate::slab::pool::SlabPool;
 use crate::slab::range::BumpRange;
 use crate::slab::segment::SlabSegment;
 use crate::slab::size_class::SizeClass;
-use crate::slab::slab::{DECOMMITTED, DISCARDABLE, LISTED, Slab};
+use crate::slab::slab::{DECOMMITTED, DISCARDABLE, IN_FRONT, LISTED, Slab};
 use crate::slab::units::Run;
 
 /// What a slab root works with: the heap's supply, and the pool of slab segments.
@@ -223,15 +223,15 @@ impl SlabRoot {
         }
         let (listed, has_free) = (descriptor.is(LISTED), descriptor.free() > 0);
         let room = descriptor.has_room(capacity_of::<S>(descriptor.class()));
-        if listed && room && has_free && descriptor.free() != 1 {
-            // It had free blocks before, too, and so stands in front already.
+        if listed == room && descriptor.is(IN_FRONT) == has_free {
+            // It is where it belongs.
             return;
         }
         if listed {
             // SAFETY: the slab is in the list.
             unsafe { self.partial.remove(slab) };
         }
-        if room && has_free {
+        if has_free {
             // SAFETY: the slab is in no list, and alive.
             unsafe { self.partial.push_front(slab) };
         } else if room {
@@ -239,6 +239,7 @@ impl SlabRoot {
             unsafe { self.partial.push_back(slab) };
         }
         descriptor.set(LISTED, room);
+        descriptor.set(IN_FRONT, has_free);
     }
 
     /// Gives the units of an empty slab back.

@@ -57,6 +57,8 @@ pub(super) const DISCARDABLE: u8 = 4;
 pub(super) const DECOMMITTED: u8 = 8;
 /// The bitmap holds what an earlier slab left there, and stands for the empty one.
 const STALE_BITS: u8 = 16;
+/// The slab is among those of its root's list that have free blocks.
+pub(super) const IN_FRONT: u8 = 32;
 
 impl Slab {
     /// Makes this the descriptor of an empty slab with nothing committed.

@@ -195,6 +195,28 @@ mod tests {
     }
 
     #[test]
+    fn small_sizes_are_classes_in_steps() {
+        for size in 0..=LINEAR_MAX {
+            assert_eq!(SizeClass::in_steps(size), SizeClass::of(size), "{size}");
+        }
+    }
+
+    #[test]
+    fn slabs_are_as_long_as_their_blocks_want_and_their_source_has() {
+        for (size, len) in [(16, 16), (512, 16), (513, 64), (4 << 10, 64), (5 << 10, 256), (SMALL_MAX, 256)] {
+            assert_eq!(SizeClass::of(size).slab_len(usize::MAX), len << 10, "{size}");
+            assert_eq!(SizeClass::of(size).slab_len(32 << 10), (len << 10).min(32 << 10));
+        }
+    }
+
+    #[test]
+    fn a_magazine_has_sixteen_kilobytes_or_as_many_blocks_as_it_may() {
+        for (size, blocks) in [(16, 64), (256, 64), (272, 60), (1024, 16), (8 << 10, 2), (SMALL_MAX, 2)] {
+            assert_eq!(SizeClass::of(size).magazine_capacity(usize::MAX), blocks, "{size}");
+        }
+    }
+
+    #[test]
     fn the_class_within_a_size_is_the_largest_not_above_it() {
         for size in (16..=1 << 18).step_by(stride()) {
             let class = SizeClass::within(size);

@@ -170,3 +170,99 @@ impl Slab {
         Corruption::unless(self.is(LISTED) == self.has_room(len / size), "slab is in the wrong list", address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::mem::MaybeUninit;
+    use std::boxed::Box;
+
+    use super::*;
+
+    const LEN: usize = 16 << 10;
+    const CAPACITY: usize = LEN / 64;
+
+    /// A slab with 64 blocks cut, of which the last 16 are free.
+    fn slab() -> &'static Slab {
+        // SAFETY: every bit pattern is a valid descriptor.
+        let slab = Box::leak(Box::new(unsafe { MaybeUninit::<Slab>::zeroed().assume_init() }));
+        // SAFETY: the bitmap is there for good.
+        unsafe { slab.reset(SizeClass::of(64), 5 * LEN, 2, NonNull::from(Box::leak(Box::new(Bitmap::new())))) };
+        slab.set_committed(4096);
+        slab.set_cut(64);
+        slab.with_bits(|bits| (48..64).for_each(|index| assert!(bits.insert(index))));
+        slab.set_free(16);
+        slab.set(LISTED, true);
+        slab
+    }
+
+    #[test]
+    fn a_slab_has_room_where_blocks_are_free_or_nobody_cuts_the_rest() {
+        let slab = slab();
+        assert_eq!((slab.run(), slab.start(), slab.class()), (2, 5 * LEN, SizeClass::of(64)));
+        for (free, cut, bumping, room) in [
+            (16, 64, false, true),
+            (16, 64, true, true),
+            (1, CAPACITY, true, true),
+            (0, 64, false, true),
+            (0, 64, true, false),
+            (0, CAPACITY, false, false),
+            (0, CAPACITY, true, false),
+        ] {
+            slab.set_free(free);
+            slab.set_cut(cut);
+            slab.set(BUMPING, bumping);
+            assert_eq!(slab.has_room(CAPACITY), room, "{free} {cut} {bumping}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_one_that_was_cut() {
+        let slab = slab();
+        let cut: std::vec::Vec<usize> = (0..2 * LEN).filter_map(|offset| slab.cut_block(offset)).collect();
+        assert_eq!(cut, (0..64).collect::<std::vec::Vec<usize>>());
+        assert_eq!((slab.cut_block(64), slab.cut_block(usize::MAX - 63)), (Some(1), None));
+        slab.set_cut(20);
+        assert_eq!((slab.cut_block(19 * 64), slab.cut_block(20 * 64)), (Some(19), None));
+    }
+
+    #[test]
+    fn damage_is_told_by_the_deep_check() {
+        let slab = slab();
+        let said = |what: &str| {
+            let said = std::format!("{:?}", slab.validate(LEN, 0));
+            assert!(said.contains(what), "{said}: {what}");
+        };
+        let sound = || {
+            slab.set_free(16);
+            slab.set_cut(64);
+            slab.set_committed(4096);
+            slab.set(LISTED, true);
+            said("Ok");
+        };
+        sound();
+        for free in [65, 1000] {
+            slab.set_free(free);
+            said("counts more blocks than it has");
+        }
+        sound();
+        slab.set_cut(CAPACITY + 1);
+        said("counts more blocks than it has");
+        sound();
+        for committed in [4095, 0, LEN + 1] {
+            slab.set_committed(committed);
+            said("has cut too far");
+        }
+        sound();
+        for free in [15, 17, 0] {
+            slab.set_free(free);
+            said("bitmap disagrees with its count");
+        }
+        sound();
+        slab.set_cut(63);
+        said("a free block that was never cut");
+        sound();
+        slab.set(LISTED, false);
+        said("in the wrong list");
+        sound();
+    }
+}

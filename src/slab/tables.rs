@@ -57,3 +57,48 @@ impl TableOffsets {
         Self { words, free, dirty, map, reserved, nursery, young, descriptors, bitmaps, end }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each table starts right behind the one before it, but for its alignment.
+    #[test]
+    fn tables_lie_one_behind_the_other() {
+        for units in [1, 4, 16, 63, 64, 65, 256] {
+            for (core, nursery) in [(0, false), (1, false), (1000, true), (5000, true)] {
+                let TableOffsets {
+                    words,
+                    free,
+                    dirty,
+                    map,
+                    reserved,
+                    nursery: young_head,
+                    young,
+                    descriptors,
+                    bitmaps,
+                    end,
+                } = TableOffsets::of(units, Reserved { core, nursery });
+                let (head, bytes) =
+                    if nursery { (size_of::<Nursery>(), Nursery::bytes_in(units * UNIT)) } else { (0, 0) };
+                assert_eq!((words, free), (units.div_ceil(64), HEADER_BYTES + size_of::<Tables>()));
+                let tables = [
+                    (free, words * 8, 8, dirty),
+                    (dirty, words * 8, 8, map),
+                    (map, units, 64, reserved),
+                    (reserved, core, align_of::<Nursery>(), young_head),
+                    (young_head, head, if nursery { 16 } else { 1 }, young),
+                    (young, bytes, 16, descriptors),
+                    (descriptors, units * size_of::<Slab>(), 64, bitmaps),
+                    (bitmaps, units * BITMAPS * size_of::<Bitmap>(), 1, end),
+                ];
+                for (start, len, align, next) in tables {
+                    assert!(
+                        next == (start + len).next_multiple_of(align),
+                        "{units} {core} {start} {len} {align} {next}"
+                    );
+                }
+            }
+        }
+    }
+}

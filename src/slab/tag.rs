@@ -84,6 +84,13 @@ mod tests {
             assert!(tag.mark(Tag::FREE));
             assert!(!tag.mark(Tag::FREE));
             assert_eq!(tag.read(), Some((class, true)));
+            #[cfg(any(debug_assertions, feature = "hardened"))]
+            for _ in 0..2 {
+                assert!(tag.is_marked(Tag::FREE) && !tag.is_marked(Tag::ALLOCATED));
+                assert!(tag.mark(Tag::ALLOCATED) && !tag.mark(Tag::ALLOCATED) && tag.is_marked(Tag::ALLOCATED));
+                assert_eq!(tag.read(), Some((class, true)));
+                assert!(tag.unmark(Tag::ALLOCATED) && !tag.unmark(Tag::ALLOCATED));
+            }
         }
     }
 }

@@ -95,21 +95,6 @@ impl<T> Chunks<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::boxed::Box;
-
-    #[test]
-    fn an_entry_is_found_once_its_chunk_has_been_made() {
-        let chunks = Chunks::<usize>::new();
-        let place = Place::of(FIRST_CHUNK + 5).unwrap();
-        assert_eq!(chunks.get(place), None);
-        let host =
-            |_: &mut (), len| Ok::<_, ()>(NonNull::from(Box::leak(Box::<[usize]>::new_uninit_slice(len))).cast());
-        // SAFETY: there is one thread; the room is there for good.
-        let made = unsafe { chunks.get_or_make(place, || (), host, || 7) };
-        assert_eq!(made, Ok(&7));
-        assert_eq!(chunks.get(place).map(core::ptr::from_ref), made.ok().map(core::ptr::from_ref));
-        assert_eq!(chunks.get(Place::of(2 * FIRST_CHUNK).unwrap()), None);
-    }
 
     #[test]
     fn every_slot_beyond_the_table_has_a_place_of_its_own() {

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use std::boxed::Box;
 use std::vec::Vec;
 
+use crate::cache::chunks::{Chunks, Place};
 use crate::cache::flush::FlushRequests;
 use crate::cache::magazine::{Magazines, return_one, take_one};
 use crate::cache::medium::MediumCache;
@@ -342,4 +343,17 @@ fn an_entry_leads_to_its_cache_until_it_is_cleared() {
     assert!(entry.get().is_some_and(|found| NonNull::from(found) == cache));
     entry.clear();
     assert!(entry.get().is_none());
+}
+
+#[test]
+fn an_entry_beyond_the_table_is_found_once_its_chunk_has_been_made() {
+    let chunks = Chunks::<usize>::new();
+    let [place, other] = [69, 128].map(|slot| Place::of(slot).expect("a slot of a chunk"));
+    assert_eq!(chunks.get(place), None);
+    let host = |_: &mut (), len| Ok::<_, ()>(NonNull::from(Box::leak(Box::<[usize]>::new_uninit_slice(len))).cast());
+    // SAFETY: there is one thread; the room is there for good.
+    let made = unsafe { chunks.get_or_make(place, || (), host, || 7) };
+    assert_eq!(made, Ok(&7));
+    assert_eq!(chunks.get(place).map(core::ptr::from_ref), made.ok().map(core::ptr::from_ref));
+    assert_eq!(chunks.get(other), None);
 }

@@ -44,7 +44,7 @@ pub(super) struct TableOffsets {
 impl TableOffsets {
     pub(super) const fn of(units: usize, heap: Reserved) -> Self {
         let words = units.div_ceil(64);
-        let free = HEADER_BYTES + size_of::<Tables>();
+        let free = align_up(HEADER_BYTES + size_of::<Tables>(), align_of::<u64>());
         let dirty = free + words * 8;
         let map = dirty + words * 8;
         let reserved = align_up(map + units, 64);
@@ -81,10 +81,11 @@ mod tests {
                 } = TableOffsets::of(units, Reserved { core, nursery });
                 let (head, bytes) =
                     if nursery { (size_of::<Nursery>(), Nursery::bytes_in(units * UNIT)) } else { (0, 0) };
-                assert_eq!((words, free), (units.div_ceil(64), HEADER_BYTES + size_of::<Tables>()));
+                assert_eq!(words, units.div_ceil(64));
                 let tables = [
-                    (free, words * 8, 8, dirty),
-                    (dirty, words * 8, 8, map),
+                    (HEADER_BYTES, size_of::<Tables>(), align_of::<u64>(), free),
+                    (free, words * 8, align_of::<u64>(), dirty),
+                    (dirty, words * 8, 1, map),
                     (map, units, 64, reserved),
                     (reserved, core, align_of::<Nursery>(), young_head),
                     (young_head, head, if nursery { 16 } else { 1 }, young),

@@ -8,12 +8,15 @@ use super::Home;
 use crate::os::PageSource;
 use crate::os::testing::{Call, TestPages};
 use crate::primitives::sanitizer;
-use crate::segment::UNIT;
+use crate::segment::{Geometry, UNIT};
 use crate::slab::depot::{Block, Magazine};
 use crate::slab::range::BumpRange;
 use crate::slab::root::{Refill, RootCounts, SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::BUMPING;
+
+/// Half of the largest small block: whole pages where these are small.
+const LARGE: usize = <TestPages>::SMALL_MAX / 2;
 
 /// A root, and what it works with.
 struct Rooted {
@@ -114,12 +117,12 @@ fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
 
 #[test]
 fn a_range_of_large_blocks_has_one_at_least() {
-    let mut rooted = Rooted::new(20 << 10);
+    let size = LARGE / 4 * 5;
+    let mut rooted = Rooted::new(size);
     let mut end = None;
-    for blocks in [1, 1, 2] {
+    for _ in 0..3 {
         let range = rooted.range(end);
-        let page = rooted.home.source.page_size();
-        assert!(range.len == blocks * (20 << 10) || page > 4096 && range.len >= blocks * (20 << 10), "{}", range.len);
+        assert!(range.len >= size && range.len % size == 0, "{}", range.len);
         assert!(end.is_none_or(|end| range.start.addr().get() == end));
         end = Some(end_of(&range));
     }
@@ -232,7 +235,7 @@ fn a_slab_with_free_blocks_stands_before_those_without() {
 
 #[test]
 fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
-    let mut rooted = Rooted::new(16 << 10);
+    let mut rooted = Rooted::new(LARGE);
     let mut ranges = std::vec![rooted.range(None)];
     while ranges.len() < 4 {
         let end = ranges.last().map(end_of);
@@ -241,19 +244,19 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
     rooted.return_blocks_of(&ranges[1]);
     rooted.return_blocks_of(&ranges[3]);
     let free = ranges[1].len + ranges[3].len;
-    if rooted.home.source.page_size() <= 16 << 10 {
+    if rooted.home.source.page_size() <= LARGE {
         rooted.home.source.refuse_call_once_after(Call::Discard, 0);
         assert_eq!(rooted.discard(), ranges[3].len);
         assert_eq!(rooted.discard(), free);
     }
     assert_eq!(rooted.discard(), 0);
     let mut magazine = rooted.magazine();
-    assert_eq!(magazine.len() * (16 << 10), free);
+    assert_eq!(magazine.len() * LARGE, free);
     while let Some(block) = magazine.pop() {
         let block = block.into_raw();
-        sanitizer::surrender(block, 16 << 10);
+        sanitizer::surrender(block, LARGE);
         // SAFETY: the block is the test's.
-        unsafe { block.write_bytes(2, 16 << 10) };
+        unsafe { block.write_bytes(2, LARGE) };
     }
     rooted.check();
 }

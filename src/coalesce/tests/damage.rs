@@ -139,3 +139,19 @@ fn damaged_segments_are_told_by_the_deep_check() {
     }
     heap.check(&root);
 }
+
+#[cfg(any(debug_assertions, feature = "hardened"))]
+#[test]
+fn a_reset_leaves_no_block_that_looks_allocated() {
+    let heap = Heap::new(TestPages::new());
+    let mut root = CoalescingRoot::new(0);
+    let blocks: Vec<NonNull<u8>> = (0..4).map(|_| heap.allocate(&mut root, 40_000, 16).unwrap().ptr).collect();
+    root.reset(&heap.supply());
+    assert_eq!(heap.allocate(&mut root, 40_000, 16).unwrap().ptr, blocks[0]);
+    // SAFETY: the segment is the root's, and stays in a reset.
+    let segment = unsafe { SegmentRef::of_block(blocks[0].addr().get(), SEGMENT) };
+    // SAFETY: as above.
+    let segment = unsafe { CoalescingSegment::new(segment) };
+    let is_sound = |block: &NonNull<u8>| segment.allocated_at(block.addr().get() - segment.common().addr()).is_ok();
+    assert_eq!(blocks.iter().map(is_sound).collect::<Vec<bool>>(), [true, false, false, false]);
+}

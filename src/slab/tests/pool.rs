@@ -9,6 +9,7 @@ use std::vec::Vec;
 
 use super::Home;
 use crate::os::lock::Locked;
+use crate::os::raw_locks::NoLock;
 use crate::os::testing::{Call, TestPages};
 use crate::os::{MIN_SEGMENT_SIZE, PageSource, RegionPages, SystemPages};
 use crate::primitives::address::align_up;
@@ -28,7 +29,7 @@ const FREE_UNITS: usize = SEGMENT / UNIT - SlabSegment::table_bytes(SEGMENT, Res
 type Taken = (SlabSegment, usize, Run);
 
 impl Home {
-    fn with_policy(&self, interval: usize, batch: usize) -> Supply<'_, TestPages, crate::os::raw_locks::NoLock> {
+    fn with_policy(&self, interval: usize, batch: usize) -> Supply<'_, TestPages, NoLock> {
         let policy = ReleasePolicy { interval, batch };
         let options = SupplyOptions { policy, huge: HugePages::Adaptive, ..SupplyOptions::DEFAULT };
         Supply { options, ..self.supply(None) }
@@ -50,7 +51,7 @@ impl Home {
         taken
     }
 
-    fn give(&self, supply: &Supply<'_, TestPages, crate::os::raw_locks::NoLock>, (segment, unit, run): Taken) {
+    fn give(&self, supply: &Supply<'_, TestPages, NoLock>, (segment, unit, run): Taken) {
         self.pool.lock().give_slab(supply, segment, unit, run, 0);
     }
 
@@ -204,7 +205,7 @@ fn a_run_of_half_a_segment_and_more_is_refused_without_a_call() {
 #[test]
 fn tables_that_leave_no_room_for_a_slab_are_refused() {
     let home = Home::new(TestPages::new());
-    let pool = Locked::<crate::os::raw_locks::NoLock, _>::new(SlabPool::new());
+    let pool = Locked::<NoLock, _>::new(SlabPool::new());
     for core in [SEGMENT / 2, SEGMENT] {
         let segment = pool.lock().add_segment(&home.supply(None), Reserved { core, nursery: false });
         assert_eq!(segment.err(), (core == SEGMENT).then_some(Refusal::Source));

@@ -48,14 +48,17 @@ fn damage_is_noticed_when_a_block_comes_back() {
         // SAFETY: as above.
         unsafe { mirror.write(before) };
     }
-    // A tag that reaches beyond its segment.
+    // A tag that is too short, that reaches beyond its segment, or that of a last block.
     let own = blocks[0].byte(0).cast::<usize>().wrapping_sub(1);
     sanitizer::surrender(NonNull::new(own).unwrap().cast(), size_of::<usize>());
-    // SAFETY: the word in front of a block is its tag; the root is not called meanwhile.
-    let before = unsafe { own.replace(allocated(SEGMENT, false)) };
-    assert!(!is_sound(&blocks[0]));
-    // SAFETY: as above.
-    unsafe { own.write(before) };
+    for damage in [allocated(16, false), allocated(SEGMENT, false), allocated(blocks[0].payload + BLOCK_HEADER, true)] {
+        // SAFETY: the word in front of a block is its tag; the root is not called meanwhile.
+        let before = unsafe { own.replace(damage) };
+        let said = segment.allocated_at(offset(&blocks[0])).err();
+        assert_eq!(said, Some("the boundary tag of a medium block was overwritten"));
+        // SAFETY: as above.
+        unsafe { own.write(before) };
+    }
     let stale = [heap.free(&mut root, blocks[1].ptr), heap.free(&mut root, blocks[2].ptr)];
     assert_eq!(stale, [40_000; 2]);
     assert!(!is_sound(&blocks[1]) && !is_sound(&blocks[2]));

@@ -25,9 +25,12 @@ const CACHE_ENTRIES: usize = 8;
 /// Most bytes of blocks that the cache keeps.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// How many times as long as a request a cached mapping may be that serves it. A vector that grows by doubling, as one did
-/// before, finds the pages of that one, and room to grow in place.
-const CACHE_STRETCH: usize = 4;
+/// How many times as long as a request a cached mapping may be that serves it, up to [`STRETCHED_MAX`]. A vector that grows by
+/// doubling, as one did before, finds the pages of that one, and room to grow in place.
+const STRETCH: usize = 4;
+
+/// Longer mappings serve only what needs most of them.
+const STRETCHED_MAX: usize = 16 << 20;
 
 /// A large block as it is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,7 +125,8 @@ impl MappingList {
 
     /// Takes the best cached mapping for the request out of the cache.
     fn take_cached<S: PageSource, L: RawLock>(&mut self, supply: &Supply<'_, S, L>, need: Need) -> Option<Mapping> {
-        let longest = need.len.saturating_mul(CACHE_STRETCH);
+        let stretched = need.len.saturating_mul(STRETCH).min(STRETCHED_MAX);
+        let longest = need.len.saturating_add(need.len / 4).max(stretched);
         let serves = |mapping: &Mapping| {
             mapping.len() >= need.len
                 && mapping.len() <= longest

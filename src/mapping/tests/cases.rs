@@ -39,6 +39,17 @@ fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
 }
 
 #[test]
+fn a_long_freed_mapping_serves_only_what_needs_most_of_it() {
+    let heap = Heap::new(TestPages::new());
+    for (freed, size, serves) in [(16, 4, true), (17, 5, false), (30, 23, false), (30, 24, true), (40, 32, true)] {
+        let mut list = MappingList::new();
+        let first = list.allocate(&heap.supply(), freed * MIB, 16).unwrap().ptr;
+        heap.free(&mut list, first);
+        assert_eq!(list.allocate(&heap.supply(), size * MIB, 16).unwrap().ptr == first, serves, "{freed} {size}");
+    }
+}
+
+#[test]
 fn the_shortest_freed_mapping_serves_and_of_these_the_last_one_freed() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();

@@ -201,11 +201,15 @@ fn an_aligned_block_leaves_nothing_or_a_whole_block_in_front() {
 
 #[test]
 fn the_longest_block_of_a_segment_has_no_segment_of_its_own() {
-    for (align, first) in [(16, FIRST_BLOCK + BLOCK_HEADER), (64, 64), (4096, 4096)] {
+    let first = FIRST_BLOCK + BLOCK_HEADER;
+    for align in [16, 64, 4096] {
         let heap = Heap::new(TestPages::new());
         let mut root = CoalescingRoot::new(0);
-        let start = (FIRST_BLOCK + BLOCK_HEADER).next_multiple_of(first);
-        for (payload, has_its_own) in [(SEGMENT - start, false), (SEGMENT - start + 16, true)] {
+        // A segment of one block needs none in front of it.
+        let (start, alone) =
+            (first + MediumRequest::new(16, align, true).unwrap().lead(first), first.next_multiple_of(align));
+        let longest = SEGMENT - start;
+        for (payload, has_its_own, start) in [(longest, false, start), (longest + 16, true, alone)] {
             let block = heap.allocate(&mut root, payload, align).unwrap();
             // SAFETY: the block is live.
             let segment = unsafe { SegmentRef::of_block(block.ptr.addr().get(), SEGMENT) };

@@ -11,7 +11,7 @@ use super::Home;
 use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::{Call, TestPages};
-use crate::os::{MIN_SEGMENT_SIZE, PageSource, RegionPages, SystemPages};
+use crate::os::{HugeAdvice, MIN_SEGMENT_SIZE, PageSource, RegionPages, SystemPages};
 use crate::primitives::address::align_up;
 use crate::segment::{HugePages, Refusal, ReleasePolicy, Supply, SupplyOptions, UNIT};
 use crate::slab::pool::SlabPool;
@@ -95,7 +95,7 @@ fn a_heap_has_one_first_segment_at_a_time() {
     let home = Home::new(TestPages::new());
     let taken = home.fill(Run::Sixteen, 2);
     let [first, second] = [taken[0].0, taken[taken.len() - 1].0].map(|slab| slab.segment().huge());
-    assert_ne!(first, second);
+    assert_eq!([first, second], [HugeAdvice::Against, HugeAdvice::For]);
     home.give_all(taken);
     home.reclaim_pool();
     let again = home.fill(Run::Sixteen, 2);

@@ -178,6 +178,7 @@ fn what_the_heap_hosts_lies_side_by_side_to_the_end_of_a_run() {
     let slab = segment.segment().addr() + unit * UNIT;
     assert!([first, next, long, long + UNIT, long + 2 * UNIT, long + 3 * UNIT].iter().all(|&run| slab != run));
     assert_eq!(home.account.committed(), segment.overhead() + SLAB_OVERHEAD);
+    assert!(home.account.committed() > 5 * UNIT, "as much as is hosted");
     assert_eq!((home.host(17 * UNIT), home.source.outstanding_ranges()), (Err(Refusal::Size), 1));
 }
 

@@ -10,7 +10,7 @@
 //! - `free <= cut <= capacity`, and `cut * size <= committed <= len`.
 //! - A bit is set only for a block below `cut`; `free` is the number of set bits.
 //! - The slab is in its root's list of partial slabs exactly when `listed`: when it has a free block, or uncut ones that
-//!   no thread cache is cutting.
+//!   no thread cache is cutting. There it is `in front` exactly where it has a free block.
 //! - Every bit pattern is a valid descriptor, and only the holder of the root's lock writes one; iteration reads its
 //!   atomics without the lock.
 

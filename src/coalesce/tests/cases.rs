@@ -188,11 +188,10 @@ fn requests_beyond_a_segment_get_one_of_their_own() {
 fn an_aligned_block_leaves_nothing_or_a_whole_block_in_front() {
     for align in [16, 32, 64, 512] {
         let request = MediumRequest::new(48, align, true).unwrap();
-        let leads = |address: &usize| request.lead(*address);
         let addresses = || (4096..8192).step_by(16);
         for address in addresses() {
             let fits = |lead: &usize| (address + lead) % align == 0 && (*lead == 0 || *lead >= SMALLEST_BLOCK);
-            assert_eq!(Some(leads(&address)), (0..).step_by(16).find(fits));
+            assert_eq!(Some(request.lead(address)), (0..).step_by(16).find(fits));
         }
         let most = addresses().map(|address| request.lead(address)).max();
         assert_eq!(Some(request.anywhere()), most.map(|lead| lead + 48));

@@ -133,6 +133,7 @@ fn a_range_of_large_blocks_has_one_at_least() {
 fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
     let mut rooted = Rooted::new(64);
     if rooted.home.source.page_size() >= UNIT {
+        // The first range is the whole slab there.
         return;
     }
     let first = rooted.range(None);
@@ -219,6 +220,7 @@ fn one_empty_slab_is_kept_until_it_is_used() {
 fn a_slab_with_free_blocks_stands_before_those_without() {
     let mut rooted = Rooted::new(64);
     if rooted.home.source.page_size() >= UNIT {
+        // The first range is the whole slab there.
         return;
     }
     let ranges = [(); 3].map(|()| rooted.range(None));

@@ -309,14 +309,17 @@ impl SlabSegment {
         Some(self.descriptor(unit & !(run.units() - 1)))
     }
 
+    /// The first unit and the run of each slab. A slab that is made while this passes over its units is left out: its first
+    /// unit was free, and only that one has a descriptor.
     fn slab_units(self) -> impl Iterator<Item = (usize, Run)> {
-        let mut unit = 0;
+        let mut next = 0;
         core::iter::from_fn(move || {
-            while let Some(entry) = self.map().get(unit) {
-                let found = Run::ALL.get(usize::from(entry.load(Acquire).wrapping_sub(SLAB))).map(|&run| (unit, run));
-                unit += found.map_or(1, |(_, run)| run.units());
-                if found.is_some() {
-                    return found;
+            while let Some(entry) = self.map().get(next) {
+                let run = Run::ALL.get(usize::from(entry.load(Acquire).wrapping_sub(SLAB)));
+                let (unit, units) = (next, run.map_or(1, |run| run.units()));
+                next = (unit & !(units - 1)) + units;
+                if let Some(&run) = run.filter(|_| unit % units == 0) {
+                    return Some((unit, run));
                 }
             }
             None
@@ -351,11 +354,13 @@ impl SlabSegment {
 pub(crate) fn usage(segment: SegmentRef) -> Usage {
     let segment = SlabSegment::of(segment);
     let mut usage = Usage { committed: segment.overhead(), in_use: 0 };
-    for slab in segment.slabs() {
+    for (unit, run) in segment.slab_units() {
         // SAFETY: descriptors live as long as the segment, and what is read here is atomic.
-        let slab = unsafe { slab.as_ref() };
-        usage.committed += slab.committed() + SLAB_OVERHEAD;
-        usage.in_use += slab.cut().saturating_sub(slab.free()) * slab.class().size();
+        let slab = unsafe { segment.descriptor(unit).as_ref() };
+        // Another slab may be made there meanwhile: no figure passes what the run has.
+        let committed = slab.committed().min(run.units() * UNIT);
+        usage.committed += committed + SLAB_OVERHEAD;
+        usage.in_use += (slab.cut().saturating_sub(slab.free()) * slab.class().size()).min(committed);
     }
     if let Some(nursery) = segment.nursery() {
         let young = nursery.usage();

@@ -5,6 +5,7 @@
 use core::iter;
 use core::ptr::NonNull;
 use std::boxed::Box;
+use std::vec;
 use std::vec::Vec;
 
 use super::Home;
@@ -88,6 +89,25 @@ fn segments_are_filled_before_others_are_mapped() {
     assert_eq!((home.source.outstanding_ranges(), home.source.calls_of(Call::Map)), (2, 2));
     assert_eq!(home.reclaim_pool(), 2 * SEGMENT);
     assert_eq!((home.source.outstanding_ranges(), home.account.committed(), home.reclaim_pool()), (0, 0, 0));
+}
+
+#[test]
+fn a_walk_leaves_out_a_slab_that_is_made_around_where_it_stands() {
+    let home = Home::new(TestPages::new());
+    let mut taken = vec![home.take(Run::One)];
+    while taken[taken.len() - 1].1 % 4 != 0 {
+        taken.push(home.take(Run::One));
+    }
+    let mut walk = taken[0].0.slabs();
+    assert_eq!(walk.by_ref().take(taken.len()).count(), taken.len());
+    let last = taken.pop().unwrap();
+    home.give_all([last]);
+    let long = home.take(Run::Four);
+    assert_eq!((long.0, long.1), (last.0, last.1));
+    // Behind its first unit there is no descriptor.
+    assert_eq!(walk.next(), None);
+    assert_eq!(long.0.slabs().count(), taken.len() + 1);
+    home.give_all(taken.into_iter().chain([long]));
 }
 
 #[test]

@@ -82,6 +82,7 @@ const UNSAFE_FILES: &[&str] = &[
     "os/source.rs",
     "os/system.rs",
     "os/testing/mod.rs",
+    "os/testing/tests.rs",
     "os/thread_exit.rs",
     "os/unix.rs",
     "os/windows.rs",

@@ -11,7 +11,7 @@ use super::{Heap, Live, MIB, SEGMENT};
 use crate::os::PageSource;
 use crate::os::testing::{Call, TestPages};
 use crate::primitives::abort::last_words;
-use crate::primitives::address::is_aligned;
+use crate::primitives::address::{align_up, is_aligned};
 use crate::segment::{Refusal, SegmentRef};
 
 #[test]
@@ -111,11 +111,18 @@ fn what_a_shrink_gives_up_is_committed_again_by_growth() {
     let mut list = MappingList::new();
     let block = list.allocate(&heap.supply(), 8 * MIB, 16).unwrap();
     let mapped = heap.account.mapped();
+    let header = align_up(OVERHEAD, heap.source.page_size());
+    assert_eq!(heap.source.committed_bytes(), 8 * MIB + header);
     assert_eq!(heap.shrink(&mut list, block.ptr, 2 * MIB - 5), 2 * MIB);
     assert_eq!((heap.account.mapped(), heap.account.committed()), (mapped, 2 * MIB + OVERHEAD));
+    // A shorter block is taken from the cache as long as it came back.
+    heap.free(&mut list, block.ptr);
+    assert_eq!(list.allocate(&heap.supply(), MIB, 16).unwrap().ptr, block.ptr);
+    assert_eq!(heap.source.committed_bytes(), 2 * MIB + header);
     let grown = heap.grow(&mut list, block.ptr, 6 * MIB, false).unwrap();
     assert_eq!((grown.ptr, grown.len, heap.account.mapped()), (block.ptr, 6 * MIB, mapped));
     assert!(grown.zero_from >= block.ptr.addr().get() + 6 * MIB);
+    assert_eq!(heap.source.committed_bytes(), 6 * MIB + header);
     Live::new(grown, 7).write(0);
     assert_eq!(heap.grow(&mut list, block.ptr, 9 * MIB, true), None);
     heap.account.set_limit(heap.account.committed() + MIB);

@@ -1,7 +1,7 @@
 //! What a [`TestPages`](super::TestPages) knows: ranges, calls, and which calls to refuse.
 
 use core::ptr::NonNull;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::os::source::PageError;
 
@@ -52,6 +52,8 @@ impl Refusal {
 pub(super) struct Ledger {
     /// Address and length of each range that is handed out.
     ranges: BTreeMap<usize, usize>,
+    /// Address of each page that is committed, where commits are demanded.
+    committed: BTreeSet<usize>,
     calls: [usize; CALLS],
     refusals: usize,
     any: Refusal,
@@ -61,6 +63,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) const NEW: Self = Self {
         ranges: BTreeMap::new(),
+        committed: BTreeSet::new(),
         calls: [0; CALLS],
         refusals: 0,
         any: Refusal::Never,
@@ -98,6 +101,26 @@ impl Ledger {
         self.ranges.len()
     }
 
+    /// Pages that are committed, where commits are demanded.
+    pub(super) fn committed_pages(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// Notes which pages of a range are committed from here on.
+    pub(super) fn set_committed(&mut self, ptr: NonNull<u8>, len: usize, page: usize, committed: bool) {
+        let start = ptr.addr().get();
+        if committed {
+            self.committed.extend((start..start + len).step_by(page));
+        } else {
+            self.forget_committed(start, len);
+        }
+    }
+
+    fn forget_committed(&mut self, start: usize, len: usize) {
+        let mut behind = self.committed.split_off(&start).split_off(&(start + len));
+        self.committed.append(&mut behind);
+    }
+
     /// Counts a call, and refuses it where that was asked for.
     pub(super) fn begin(&mut self, call: Call) -> Result<(), PageError> {
         self.calls[call as usize] += 1;
@@ -116,7 +139,8 @@ impl Ledger {
     }
 
     pub(super) fn remove(&mut self, address: usize) {
-        self.ranges.remove(&address);
+        let len = self.ranges.remove(&address).unwrap_or(0);
+        self.forget_committed(address, len);
     }
 
     /// Checks that a range is one that was handed out.
@@ -171,6 +195,15 @@ mod tests {
         assert_eq!(ledger.begin(Call::Map), Ok(()));
         assert_eq!(ledger.begin(Call::Grow), Err(PageError));
         assert_eq!((ledger.calls(None), ledger.calls(Some(Call::Grow)), ledger.refusals()), (2, 1, 1));
+    }
+
+    #[test]
+    fn pages_are_committed_once() {
+        let mut ledger = ledger();
+        for (first, pages, committed, sum) in [(4, 3, true, 3), (5, 3, true, 4), (5, 1, false, 3), (4, 4, false, 0)] {
+            ledger.set_committed(page(first), pages * PAGE, PAGE, committed);
+            assert_eq!(ledger.committed_pages(), sum);
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "implements a page source")]
 
 mod ledger;
+#[cfg(test)]
+mod tests;
 
 use core::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -155,13 +157,25 @@ impl<S> TestPages<S> {
 }
 
 impl<S: PageSource> TestPages<S> {
+    /// Bytes that are committed, where commits are demanded; 0 elsewhere.
+    #[must_use]
+    pub fn committed_bytes(&self) -> usize {
+        self.ledger().committed_pages() * self.page_size()
+    }
+
     /// Makes a range what the options say, whatever it was before.
     ///
     /// # Safety
     ///
     /// The range lies within one that is handed out, and nobody needs its contents. `needs_commit` tells whether the
     /// source within wants a commit before it is touched.
-    unsafe fn soil(&self, ptr: NonNull<u8>, len: usize, needs_commit: bool) -> Result<(), PageError> {
+    unsafe fn soil(
+        &self,
+        ledger: &mut Ledger,
+        ptr: NonNull<u8>,
+        len: usize,
+        needs_commit: bool,
+    ) -> Result<(), PageError> {
         if self.dirty {
             if needs_commit {
                 // SAFETY: the caller keeps the contract.
@@ -171,7 +185,7 @@ impl<S: PageSource> TestPages<S> {
             unsafe { ptr.write_bytes(DIRT, len) };
         }
         // SAFETY: the range lies within one that is handed out.
-        unsafe { self.set_accessible(ptr, len, false) }
+        unsafe { self.set_accessible(ledger, ptr, len, false) }
     }
 
     /// Where commits are demanded, makes touching the range a fault, or allows it.
@@ -179,12 +193,20 @@ impl<S: PageSource> TestPages<S> {
     /// # Safety
     ///
     /// The range lies within one that is handed out, and nobody touches it where it becomes inaccessible.
-    unsafe fn set_accessible(&self, ptr: NonNull<u8>, len: usize, accessible: bool) -> Result<(), PageError> {
+    unsafe fn set_accessible(
+        &self,
+        ledger: &mut Ledger,
+        ptr: NonNull<u8>,
+        len: usize,
+        accessible: bool,
+    ) -> Result<(), PageError> {
         if !self.demands_commits {
             return Ok(());
         }
         // SAFETY: the caller keeps the contract.
-        unsafe { set_accessible(ptr, len, accessible) }
+        unsafe { set_accessible(ptr, len, accessible)? };
+        ledger.set_committed(ptr, len, self.page_size(), accessible);
+        Ok(())
     }
 }
 
@@ -211,9 +233,9 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         assert!(address % page == 0 && pages.len % page == 0, "pages cut in pieces: {address:#x}, {:#x}", pages.len);
         assert!((address + offset) % align == 0, "{address:#x} + {offset:#x} is not a multiple of {align:#x}");
         // SAFETY: handed out just now, and nobody knows of it.
-        let soiled = unsafe { self.soil(pages.ptr, pages.len, pages.needs_commit) };
+        let soiled = unsafe { self.soil(&mut ledger, pages.ptr, pages.len, pages.needs_commit) };
         // SAFETY: as above; the first page is committed from the start.
-        let opened = soiled.and_then(|()| unsafe { self.set_accessible(pages.ptr, page, true) });
+        let opened = soiled.and_then(|()| unsafe { self.set_accessible(&mut ledger, pages.ptr, page, true) });
         if opened.is_err() {
             // SAFETY: as above. What the source within does not take back is lost.
             let _ = unsafe {
@@ -233,7 +255,7 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         // SAFETY: the caller keeps the contract.
         unsafe { self.source.commit(ptr, len)? };
         // SAFETY: the range lies within one that is handed out.
-        unsafe { self.set_accessible(ptr, len, true) }
+        unsafe { self.set_accessible(&mut ledger, ptr, len, true) }
     }
 
     unsafe fn discard(&self, ptr: NonNull<u8>, len: usize) -> Result<Discarded, PageError> {
@@ -241,11 +263,11 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         ledger.check_within(Call::Discard, ptr, len, self.page_size());
         ledger.begin(Call::Discard)?;
         // SAFETY: the range lies within one that is handed out.
-        unsafe { self.set_accessible(ptr, len, true)? };
+        unsafe { self.set_accessible(&mut ledger, ptr, len, true)? };
         // SAFETY: the caller keeps the contract.
         let discarded = unsafe { self.source.discard(ptr, len)? };
         // SAFETY: the caller gave the contents up.
-        let soiled = unsafe { self.soil(ptr, len, discarded.needs_commit) };
+        let soiled = unsafe { self.soil(&mut ledger, ptr, len, discarded.needs_commit) };
         assert!(soiled.is_ok(), "discarded pages at {ptr:?} cannot be made dirty");
         let needs_commit = discarded.needs_commit || self.demands_commits;
         Ok(Discarded { zeroed: discarded.zeroed && !self.dirty, needs_commit })
@@ -258,7 +280,7 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         assert!(zero_from <= len, "{zero_from:#x} bytes touched of {len:#x}");
         ledger.begin(Call::Unmap)?;
         // SAFETY: the range is handed out.
-        unsafe { self.set_accessible(ptr, len, true)? };
+        unsafe { self.set_accessible(&mut ledger, ptr, len, true)? };
         let release = Release { zero_from: if self.dirty { len } else { zero_from }, ..release };
         // SAFETY: the caller keeps the contract.
         unsafe { self.source.unmap(ptr, len, release)? };
@@ -287,7 +309,7 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         // SAFETY: the old length is within the new one.
         let added = unsafe { pages.ptr.add(len) };
         // SAFETY: the added part was handed out just now, and nobody knows of it.
-        let soiled = unsafe { self.soil(added, pages.len - len, pages.needs_commit) };
+        let soiled = unsafe { self.soil(&mut ledger, added, pages.len - len, pages.needs_commit) };
         assert!(soiled.is_ok(), "pages grown to {pages:?} cannot be made dirty");
         Ok(Pages { zero_from: if self.dirty { pages.len } else { pages.zero_from }, ..pages })
     }
@@ -322,69 +344,4 @@ unsafe fn set_accessible(ptr: NonNull<u8>, len: usize, accessible: bool) -> Resu
 #[cfg(not(unix))]
 unsafe fn set_accessible(_ptr: NonNull<u8>, _len: usize, _accessible: bool) -> Result<(), PageError> {
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn release(zero_from: usize) -> Release {
-        Release { zero_from, huge: HugeAdvice::Against, keep: true }
-    }
-
-    fn request(source: &impl PageSource, pages: usize) -> MapRequest {
-        let page = source.page_size();
-        MapRequest { len: pages * page, least: pages * page, align: page, offset: 0, huge: HugeAdvice::Against }
-    }
-
-    #[test]
-    fn dirty_pages_stay_dirty_after_a_discard() {
-        let source = TestPages::new().dirty();
-        let Pages { ptr, len, zero_from, .. } = source.map(request(&source, 4)).unwrap();
-        assert_eq!(zero_from, len);
-        // SAFETY: the range is handed out, and its contents are nobody's.
-        unsafe { source.commit(ptr, len).unwrap() };
-        // SAFETY: the range is handed out, and its contents are nobody's.
-        let discarded = unsafe { source.discard(ptr, len).unwrap() };
-        assert!(!discarded.zeroed);
-        // SAFETY: the range is handed out.
-        unsafe { source.commit(ptr, len).unwrap() };
-        // SAFETY: the last byte of the range.
-        let last = unsafe { ptr.add(len - 1) };
-        // SAFETY: the last byte of the range, which is committed.
-        assert_eq!(unsafe { last.read() }, DIRT);
-        // SAFETY: nobody uses the range.
-        unsafe { source.unmap(ptr, len, release(len)).unwrap() };
-    }
-
-    #[test]
-    fn committed_pages_can_be_touched() {
-        let source = TestPages::new().demanding_commits();
-        let Pages { ptr, len, needs_commit, .. } = source.map(request(&source, 4)).unwrap();
-        assert!(needs_commit);
-        // SAFETY: the range is handed out.
-        unsafe { source.commit(ptr, len / 2).unwrap() };
-        // SAFETY: the first half of the range is committed.
-        unsafe { ptr.write_bytes(1, len / 2) };
-        // SAFETY: the range is handed out.
-        assert_eq!(unsafe { source.grow(ptr, len, 2 * len, Growth::InPlace) }.unwrap_err(), PageError);
-        // SAFETY: the range is handed out, and its contents are nobody's.
-        assert!(unsafe { source.discard(ptr, len).unwrap() }.needs_commit);
-        // SAFETY: nobody uses the range.
-        unsafe { source.unmap(ptr, len, release(len)).unwrap() };
-        assert_eq!((source.outstanding_ranges(), source.calls()), (0, 5));
-    }
-
-    #[test]
-    fn refused_calls_change_nothing() {
-        let source = TestPages::new();
-        source.refuse_call_once_after(Call::Unmap, 0);
-        let Pages { ptr, len, .. } = source.map(request(&source, 1)).unwrap();
-        // SAFETY: nobody uses the range.
-        assert_eq!(unsafe { source.unmap(ptr, len, release(0)) }, Err(PageError));
-        assert_eq!((source.outstanding_bytes(), source.refusals()), (len, 1));
-        // SAFETY: nobody uses the range.
-        unsafe { source.unmap(ptr, len, release(0)).unwrap() };
-        assert_eq!((source.outstanding_bytes(), source.calls_of(Call::Unmap)), (0, 2));
-    }
 }

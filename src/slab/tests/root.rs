@@ -2,11 +2,13 @@
 
 #![expect(unsafe_code, reason = "writes to raw blocks")]
 
+use core::array;
 use std::vec::Vec;
 
 use super::Home;
 use crate::os::PageSource;
 use crate::os::testing::{Call, TestPages};
+use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
 use crate::segment::{Geometry, UNIT};
 use crate::slab::depot::{Block, Magazine};
@@ -14,6 +16,7 @@ use crate::slab::range::BumpRange;
 use crate::slab::root::{Refill, RootCounts, SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::BUMPING;
+use crate::slab::tables::SLAB_OVERHEAD;
 
 /// Half of the largest small block: whole pages where these are small.
 const LARGE: usize = <TestPages>::SMALL_MAX / 2;
@@ -36,8 +39,23 @@ impl Rooted {
         self.root.refill(&context, self.class, 64, bump_end).expect("blocks")
     }
 
+    /// What the account, the root and the source count: bytes committed, and segments.
+    fn sums(&self) -> [usize; 4] {
+        let Home { account, source, .. } = &self.home;
+        [account.committed(), self.root.counts().committed, source.committed_bytes(), source.calls_of(Call::Map)]
+    }
+
+    /// A range, whose bytes are charged, and of which no more is committed than that.
     fn range(&mut self, bump_end: Option<usize>) -> BumpRange {
-        match self.refill(bump_end) {
+        let before = self.sums();
+        let refill = self.refill(bump_end);
+        let after = self.sums();
+        let [charged, grown, committed, mapped] = array::from_fn(|index| after[index] - before[index]);
+        if mapped == 0 && self.home.source.page_size() <= UNIT {
+            assert!(committed <= grown, "{committed} committed for {grown}");
+            assert!([0, SLAB_OVERHEAD].contains(&(charged - grown)), "{charged} charged for {grown}");
+        }
+        match refill {
             Refill::Range(range) => {
                 sanitizer::surrender(range.start, range.len);
                 // SAFETY: the range is the test's.
@@ -120,8 +138,9 @@ fn a_range_of_large_blocks_has_one_at_least() {
     let size = LARGE / 4 * 5;
     let mut rooted = Rooted::new(size);
     let mut end = None;
-    for _ in 0..3 {
+    for count in 0..3 {
         let range = rooted.range(end);
+        assert!(count > 0 || rooted.root.counts().committed == align_up(size, rooted.home.source.page_size()));
         assert!(range.len >= size && range.len % size == 0, "{}", range.len);
         assert!(end.is_none_or(|end| range.start.addr().get() == end));
         end = Some(end_of(&range));
@@ -243,6 +262,7 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
         let end = ranges.last().map(end_of);
         ranges.push(rooted.range(end));
     }
+    let committed = rooted.home.source.committed_bytes();
     rooted.return_blocks_of(&ranges[1]);
     rooted.return_blocks_of(&ranges[3]);
     let free = ranges[1].len + ranges[3].len;
@@ -250,6 +270,7 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
         rooted.home.source.refuse_call_once_after(Call::Discard, 0);
         assert_eq!(rooted.discard(), ranges[3].len);
         assert_eq!(rooted.discard(), free);
+        assert_eq!(rooted.home.source.committed_bytes(), committed - free);
     }
     assert_eq!(rooted.discard(), 0);
     let mut magazine = rooted.magazine();
@@ -260,6 +281,7 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
         // SAFETY: the block is the test's.
         unsafe { block.write_bytes(2, LARGE) };
     }
+    assert_eq!(rooted.home.source.committed_bytes(), committed);
     rooted.check();
 }
 

@@ -89,10 +89,10 @@
 //! - *Classes are 16 bytes apart to 512 bytes*, not to 256, so that most layouts have their class without a load, which the
 //!   way to the magazine would wait for. A pair of an opaque layout of 32 bytes took 7.5 ns instead of 8.5 (minimum of 75
 //!   short runs each), 5000 blocks of mixed sizes 541 000 instructions instead of 548 000.
-//! - *A freed mapping of up to 16 MiB serves requests down to a quarter of its length*, whole; longer ones down to four
-//!   fifths. A vector that grows by doubling finds the pages of the one before it, and grows in place: twenty vectors of a
-//!   million `u64`, pushed one after the other, took 3 221 page faults instead of 22 730, and half the time. What the mapping
-//!   has too much stays in use with the block, and a zeroed request makes all of it zero.
+//! - *A freed mapping of up to 16 MiB serves requests down to a quarter of its length*, whole; longer ones, and where
+//!   zeros are asked for, down to four fifths. A vector that grows by doubling finds the pages of the one before it,
+//!   and grows in place: twenty vectors of a million `u64`, pushed one after the other, took 3 221 page faults instead
+//!   of 22 730, and half the time. What the mapping has too much stays in use with the block.
 //! - *Blocks go back to a slab in runs*: what follows in a magazine and lies in the same slab is not looked up again, but its
 //!   start and its bit are checked as ever. 100 000 blocks of 48 bytes, allocated and freed, took 96 instructions each
 //!   instead of 197.

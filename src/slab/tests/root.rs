@@ -8,15 +8,18 @@ use std::vec::Vec;
 use super::Home;
 use crate::os::PageSource;
 use crate::os::testing::{Call, TestPages};
+use crate::primitives::abort::last_words;
 use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
 use crate::segment::{Geometry, UNIT};
 use crate::slab::depot::{Block, Magazine};
+use crate::slab::locate::FREED_TWICE;
 use crate::slab::range::BumpRange;
 use crate::slab::root::{Refill, RootCounts, SlabContext, SlabRoot};
+use crate::slab::segment::SlabSegment;
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::BUMPING;
-use crate::slab::tables::SLAB_OVERHEAD;
+use crate::slab::tables::{Reserved, SLAB_OVERHEAD};
 
 /// Half of the largest small block: whole pages where these are small.
 const LARGE: usize = <TestPages>::SMALL_MAX / 2;
@@ -51,8 +54,13 @@ impl Rooted {
         let refill = self.refill(bump_end);
         let after = self.sums();
         let [charged, grown, committed, mapped] = array::from_fn(|index| after[index] - before[index]);
-        if mapped == 0 && self.home.source.page_size() <= UNIT {
-            assert!(committed <= grown, "{committed} committed for {grown}");
+        let page = self.home.source.page_size();
+        if page <= UNIT {
+            let tables =
+                mapped * align_up(SlabSegment::table_bytes(<TestPages>::SEGMENT_SIZE, Reserved::NOTHING).1, page);
+            assert!(committed <= grown + tables, "{committed} committed for {grown} and {tables}");
+        }
+        if mapped == 0 {
             assert!([0, SLAB_OVERHEAD].contains(&(charged - grown)), "{charged} charged for {grown}");
         }
         match refill {
@@ -313,4 +321,28 @@ fn damage_is_told_by_the_deep_check() {
     // SAFETY: a slab in the list is alive.
     unsafe { spare.as_ref() }.set(BUMPING, true);
     assert!(said(rooted.class).contains("the spare slab is in use"));
+}
+
+#[test]
+fn a_block_that_came_back_twice_is_named() {
+    let errors = last_words("slab::tests::root::a_block_that_came_back_twice_is_named", || {
+        let mut rooted = Rooted::new(64);
+        let range = rooted.range(None);
+        std::eprintln!("block {:#x}", range.start.addr().get() + 5 * 64);
+        // What was pushed last goes first: block 5, and then, as in its run, blocks 4 and 5.
+        let blocks = [5, 4, 5].map(|index| {
+            // SAFETY: the range is longer.
+            unsafe { range.start.add(index * 64) }
+        });
+        let mut magazine = Magazine::empty();
+        // SAFETY: that one of them comes back twice is what the test is about.
+        blocks.into_iter().for_each(|block| magazine.push(unsafe { Block::new(block) }));
+        let context = SlabContext { supply: rooted.home.supply(None), pool: &rooted.home.pool };
+        rooted.root.return_blocks(&context, rooted.class, magazine);
+    });
+    let said = errors.split_once("block ").and_then(|(_, rest)| rest.split_whitespace().next());
+    assert!(
+        said.is_some_and(|block| errors.contains(&std::format!("mallocstate: {FREED_TWICE}: {block}\n"))),
+        "{errors}"
+    );
 }

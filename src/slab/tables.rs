@@ -79,6 +79,7 @@ mod tests {
                     bitmaps,
                     end,
                 } = TableOffsets::of(units, Reserved { core, nursery });
+                assert!((end - descriptors).abs_diff(units * SLAB_OVERHEAD) < 64, "{units}");
                 let (head, bytes) =
                     if nursery { (size_of::<Nursery>(), Nursery::bytes_in(units * UNIT)) } else { (0, 0) };
                 assert_eq!(words, units.div_ceil(64));

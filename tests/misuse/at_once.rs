@@ -194,7 +194,7 @@ misuse! {
         let (block, _own) = (take(&owner, of(100)), take(&heap, of(100)));
         resize(&heap, block, of(100), way);
     }
-    looked_at_after_it_was_freed: AtOnce, DAMAGED, [100, 50_000, 2_000_000] => |size| {
+    looked_at_after_it_was_freed: AtOnce, DAMAGED, [100, 6000, 50_000, 2_000_000] => |size| {
         let heap = MallocState::new();
         let [block, last] = [(); 2].map(|()| heap.malloc(size).expect("memory"));
         // SAFETY: the blocks are of this heap.
@@ -202,7 +202,7 @@ misuse! {
         // SAFETY: none: the block is free.
         let _ = unsafe { heap.usable_size(misusing(block)) };
     }
-    resized_without_a_layout_after_it_was_freed: AtOnce, DAMAGED, [100, 50_000, 2_000_000] => |size| {
+    resized_without_a_layout_after_it_was_freed: AtOnce, DAMAGED, [100, 6000, 50_000, 2_000_000] => |size| {
         let heap = MallocState::new();
         let [block, last] = [(); 2].map(|()| heap.malloc(size).expect("memory"));
         // SAFETY: the blocks are of this heap.

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "writes to raw blocks")]
 
 use core::array;
+use std::vec;
 use std::vec::Vec;
 
 use super::Home;
@@ -11,12 +12,12 @@ use crate::os::testing::{Call, TestPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
-use crate::segment::{Geometry, UNIT};
+use crate::segment::{Geometry, UNIT, Usage};
 use crate::slab::depot::{Block, Magazine};
 use crate::slab::locate::FREED_TWICE;
 use crate::slab::range::BumpRange;
 use crate::slab::root::{Refill, RootCounts, SlabContext, SlabRoot};
-use crate::slab::segment::SlabSegment;
+use crate::slab::segment::{SlabSegment, usage};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::BUMPING;
 use crate::slab::tables::{Reserved, SLAB_OVERHEAD};
@@ -142,6 +143,26 @@ fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
 }
 
 #[test]
+fn a_segment_is_used_as_far_as_its_slabs_are() {
+    for size in [64, LARGE] {
+        let mut rooted = Rooted::new(size);
+        let mut ranges = vec![rooted.range(None)];
+        while rooted.root.counts().committed < rooted.class.slab_len(<TestPages>::LARGEST_SLAB) {
+            let end = ranges.last().map(end_of);
+            ranges.push(rooted.range(end));
+        }
+        rooted.return_blocks_of(&BumpRange { len: size, ..ranges[0] });
+        let mut sum = Usage::default();
+        rooted.home.records.for_each(|segment| {
+            let Usage { committed, in_use } = usage(segment);
+            (sum.committed, sum.in_use) = (sum.committed + committed, sum.in_use + in_use);
+        });
+        assert_eq!(sum.committed, rooted.home.account.committed());
+        assert_eq!(sum.in_use, ranges.iter().map(|range| range.len).sum::<usize>() - size);
+    }
+}
+
+#[test]
 fn a_range_of_large_blocks_has_one_at_least() {
     let size = LARGE / 4 * 5;
     let mut rooted = Rooted::new(size);
@@ -184,7 +205,7 @@ fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
 #[test]
 fn memory_that_was_used_is_not_known_to_be_zero() {
     let mut rooted = Rooted::new(64);
-    let mut ranges = std::vec![rooted.range(None)];
+    let mut ranges = vec![rooted.range(None)];
     while ranges.iter().map(|range| range.len).sum::<usize>() < UNIT {
         let end = ranges.last().map(end_of);
         ranges.push(rooted.range(end));
@@ -265,7 +286,7 @@ fn a_slab_with_free_blocks_stands_before_those_without() {
 #[test]
 fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
     let mut rooted = Rooted::new(LARGE);
-    let mut ranges = std::vec![rooted.range(None)];
+    let mut ranges = vec![rooted.range(None)];
     while ranges.len() < 4 {
         let end = ranges.last().map(end_of);
         ranges.push(rooted.range(end));

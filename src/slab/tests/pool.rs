@@ -203,6 +203,10 @@ fn what_the_heap_hosts_lies_side_by_side_to_the_end_of_a_run() {
 #[test]
 fn room_for_the_heap_that_is_refused_is_asked_for_again() {
     let home = Home::new(TestPages::new().demanding_commits());
+    if home.source.page_size() >= UNIT {
+        // The first page is the whole run there.
+        return;
+    }
     let place = home.host(64).unwrap();
     let committed = home.account.committed();
     home.source.refuse_after(0);

@@ -233,7 +233,8 @@ fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
         nursery(segment).settle(&SlabContext { supply: home.supply(None), pool: &home.pool });
         assert_eq!(home.account.committed(), segment.overhead());
     }
-    assert!(home.reclaim(segment) > NURSERY / 4);
+    // Where a page is longer, the nursery may have no whole one.
+    assert!(home.reclaim(segment) > NURSERY / 4 || home.source.page_size() > NURSERY / 4);
     assert_eq!(home.reclaim(segment), 0);
 }
 

@@ -191,7 +191,7 @@ fn what_cannot_grow_in_place_moves_where_its_alignment_allows() {
         let heap = Heap::new(source);
         let mut list = MappingList::new();
         for (align, then, moves) in
-            [(16, 16, true), (16, 1 << 16, false), (16, SEGMENT, false), (SEGMENT, SEGMENT, true), (SEGMENT, 16, true)]
+            [(16, 16, true), (16, MIB, false), (16, SEGMENT, false), (SEGMENT, SEGMENT, true), (SEGMENT, 16, true)]
         {
             let block = list.allocate(&heap.supply(), 2 * MIB, align, false).unwrap();
             let live = Live::new(block, 5);

@@ -296,8 +296,10 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
     rooted.return_blocks_of(&ranges[3]);
     let free = ranges[1].len + ranges[3].len;
     rooted.home.source.refuse_call_once_after(Call::Discard, 0);
-    assert_eq!(rooted.discard(), ranges[3].len);
-    assert_eq!(rooted.discard(), free);
+    let first = rooted.discard();
+    assert!(first == ranges[1].len || first == ranges[3].len);
+    // A slab that was refused in part is tried again as a whole; where pages are long, the two are in two slabs.
+    assert!([free, free - first].contains(&rooted.discard()));
     assert_eq!(rooted.home.source.committed_bytes(), committed - free);
     assert_eq!(rooted.discard(), 0);
     let mut magazine = rooted.magazine();

@@ -25,6 +25,11 @@ fn assert_says(error: &ConfigError, field: &str, value: usize, bound: &str) {
     assert!(as_error.source().is_none());
 }
 
+/// The least limit with the pages of this system.
+fn least_limit() -> usize {
+    MIN_LIMIT.max(4 * SystemPages::new().page_size())
+}
+
 /// The error of what must not be built.
 fn refused<T>(outcome: Result<T, ConfigError>) -> ConfigError {
     outcome.err().expect("out of bounds")
@@ -32,12 +37,12 @@ fn refused<T>(outcome: Result<T, ConfigError>) -> ConfigError {
 
 #[test]
 fn a_limit_below_the_least() {
-    for limit in [0, 1, 1000, MIN_LIMIT - 1] {
-        let bound = format!("at least {MIN_LIMIT}");
+    for limit in [0, 1, 1000, least_limit() - 1] {
+        let bound = format!("at least {}", least_limit());
         assert_says(&refused(MallocState::builder().limit(limit).build()), "limit", limit, &bound);
         assert_says(&refused(MallocState::builder().local().limit(limit).build()), "limit", limit, &bound);
     }
-    for limit in [MIN_LIMIT, MIN_LIMIT + 1, 1 << 30, usize::MAX - 1] {
+    for limit in [least_limit(), least_limit() + 1, 1 << 30, usize::MAX - 1] {
         let heap = MallocState::builder().limit(limit).build().expect("a limit within bounds");
         assert_eq!(heap.limit(), Some(limit));
     }
@@ -46,7 +51,7 @@ fn a_limit_below_the_least() {
 
 #[test]
 fn the_least_limit_is_of_use() {
-    let heap = MallocState::builder().limit(MIN_LIMIT).build().expect("the least limit");
+    let heap = MallocState::builder().limit(least_limit()).build().expect("the least limit");
     let mut numbers = HeapVec::new_in(&heap);
     let mut refusals = 0;
     while numbers.len() < 1_000_000 && refusals == 0 {
@@ -61,7 +66,7 @@ fn the_least_limit_is_of_use() {
     drop(numbers);
     let text = heap.try_alloc_str("still of use").expect("room for a word");
     assert_eq!(text, "still of use");
-    assert!(heap.peak() <= MIN_LIMIT && heap.committed() <= MIN_LIMIT);
+    assert!(heap.peak() <= least_limit() && heap.committed() <= least_limit());
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn blocks_too_large_for_slabs() {
 fn the_first_error_is_told_and_nothing_is_taken() {
     let source = TestPages::new();
     let limited = |limit| MallocState::builder().source(&source).name("tenant").limit(limit).build();
-    assert_says(&refused(limited(5)), "limit", 5, &format!("at least {MIN_LIMIT}"));
-    let heap = limited(MIN_LIMIT).expect("all within bounds");
+    assert_says(&refused(limited(5)), "limit", 5, &format!("at least {}", least_limit()));
+    let heap = limited(least_limit()).expect("all within bounds");
     assert_eq!((source.calls(), heap.mapped(), heap.committed(), heap.peak()), (0, 0, 0, 0));
 }

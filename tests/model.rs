@@ -166,7 +166,8 @@ fn threaded_heap_with_a_useful_limit() {
 fn local_heap_with_the_smallest_limit() {
     check::<SystemPages>(|operations| {
         let pages = TestPages::new().demanding_commits();
-        let builder = MallocState::builder().source(&pages).local().limit(mallocstate::MIN_LIMIT);
+        let least = mallocstate::MIN_LIMIT.max(4 * pages.page_size());
+        let builder = MallocState::builder().source(&pages).local().limit(least);
         run_built(builder, operations);
     });
 }

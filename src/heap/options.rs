@@ -7,8 +7,12 @@ use crate::heap::{Local, MallocState, Mode};
 use crate::os::{MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, PageSource};
 use crate::segment::{HugePages, ReleasePolicy, SupplyOptions};
 
-/// The smallest limit that [`Builder::limit`] takes, in bytes: room for a heap's own tables and some blocks.
+/// The smallest limit that [`Builder::limit`] takes, in bytes: room for a heap's own tables and some blocks. Where the source's
+/// pages have more than 16 KiB, it takes four pages.
 pub const MIN_LIMIT: usize = 64 << 10;
+
+/// Pages that a heap needs at least.
+const MIN_PAGES: usize = 4;
 
 /// The longest name, in bytes of UTF-8.
 pub const MAX_NAME: usize = 63;
@@ -127,8 +131,8 @@ impl<'a, M: Mode, S: PageSource> Builder<'a, M, S> {
         Builder { name, limit, options, source, mode }
     }
 
-    /// Bounds what the heap may commit, in bytes; at least [`MIN_LIMIT`]. 256 KiB hold a block in each of the 24 classes to
-    /// 512 bytes and one of 20 KiB. Only a shrink that must move may pass it; the page that its new block then opens, and
+    /// Bounds what the heap may commit, in bytes; at least [`MIN_LIMIT`]. 256 KiB hold, where pages have 4 KiB, a block in each
+    /// of the 24 classes to 512 bytes and one of 20 KiB. Only a shrink that must move may pass it; the page that its new block then opens, and
     /// the tables made for it, may stay above it until something else is freed.
     #[must_use]
     pub fn limit(self, bytes: usize) -> Self {
@@ -183,8 +187,9 @@ impl<'a, M: Mode, S: PageSource> Builder<'a, M, S> {
     pub fn build(self) -> Result<MallocState<M, S>, ConfigError> {
         ConfigError::check_segment_size(S::SEGMENT_SIZE)?;
         let limit = self.limit.unwrap_or(usize::MAX);
-        if limit < MIN_LIMIT {
-            return Err(ConfigError::at_least("limit", limit, MIN_LIMIT));
+        let least = MIN_LIMIT.max(self.source.page_size().saturating_mul(MIN_PAGES));
+        if limit < least {
+            return Err(ConfigError::at_least("limit", limit, least));
         }
         let ReleasePolicy { interval, batch } = self.options.policy;
         for (field, value) in [("release_policy.interval", interval), ("release_policy.batch", batch)] {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use mallocstate::os::testing::{Call, TestPages};
-use mallocstate::{ConfigError, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy};
+use mallocstate::{ConfigError, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy, SystemPages};
 
 use super::blocks::probe::Probe;
 use super::blocks::{Block, check_all, check_sums, free_all};
@@ -16,7 +16,8 @@ fn a_builder_refuses_what_no_heap_can_have() {
         assert!(error.to_string().contains(bound), "{error}");
     };
     let policy = |interval, batch| MallocState::builder().release_policy(ReleasePolicy { interval, batch }).build();
-    wrong(MallocState::builder().limit(MIN_LIMIT - 1).build().unwrap_err(), "limit", MIN_LIMIT - 1, "65536");
+    let least = MIN_LIMIT.max(4 * SystemPages::new().page_size());
+    wrong(MallocState::builder().limit(least - 1).build().unwrap_err(), "limit", least - 1, &least.to_string());
     wrong(MallocState::builder().name(&"n".repeat(64)).build().unwrap_err(), "name", 64, "63");
     wrong(policy(1, 0).unwrap_err(), "release_policy.batch", 0, "1");
     wrong(policy(0, 1).unwrap_err(), "release_policy.interval", 0, "1");
@@ -25,8 +26,8 @@ fn a_builder_refuses_what_no_heap_can_have() {
     let short = MallocState::builder().source(Probe::<{ 128 << 10 }>::new()).build().unwrap_err();
     wrong(short, "SEGMENT_SIZE", 128 << 10, "262144");
     let name = "é".repeat(31) + "x";
-    let heap = MallocState::builder().name(&name).limit(MIN_LIMIT).local().build().unwrap();
-    assert_eq!((heap.name(), heap.limit()), (&*name, Some(MIN_LIMIT)));
+    let heap = MallocState::builder().name(&name).limit(least).local().build().unwrap();
+    assert_eq!((heap.name(), heap.limit()), (&*name, Some(least)));
     assert!(heap.malloc(100).is_some());
 }
 

@@ -144,7 +144,7 @@ misuse! {
     a_layout_that_is_aligned_otherwise: AtOnce, LAYOUT, [0, 1, 2] => |which| {
         let [asked, freed] = [
             [layout(50_000, 32), layout(50_000, 32 << 10)],
-            [of(2_000_000), layout(2_000_000, 64 << 10)],
+            [of(2_000_000), layout(2_000_000, 256 << 10)],
             [layout(3_000_000, 64 << 10), layout(3_000_000, 128 << 10)],
         ][which];
         let heap = MallocState::new();

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "implements page sources")]
 
+mod support;
+
 use std::alloc::Layout;
 use std::error::Error;
 use std::ptr::NonNull;
@@ -13,9 +15,9 @@ use mallocstate::os::{
     Discarded, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, MapRequest, PageError, PageSource, Pages, Release,
 };
 use mallocstate::{
-    CoalescingAllocator, ConfigError, MAX_NAME, MIN_LIMIT, MallocState, RegionPages, ReleasePolicy, SlabAllocator,
-    SystemPages,
+    CoalescingAllocator, ConfigError, MAX_NAME, MallocState, RegionPages, ReleasePolicy, SlabAllocator, SystemPages,
 };
+use support::least_limit;
 
 /// Checks all that an error says.
 fn assert_says(error: &ConfigError, field: &str, value: usize, bound: &str) {
@@ -23,11 +25,6 @@ fn assert_says(error: &ConfigError, field: &str, value: usize, bound: &str) {
     assert_eq!(error.to_string(), format!("{field} is {value}, but must be {bound}"));
     let as_error: &dyn Error = error;
     assert!(as_error.source().is_none());
-}
-
-/// The least limit with the pages of this system.
-fn least_limit() -> usize {
-    MIN_LIMIT.max(4 * SystemPages::new().page_size())
 }
 
 /// The error of what must not be built.

@@ -30,7 +30,7 @@ use crate::observed::Observed;
 use crate::operation::Operation;
 use crate::run::Run;
 use crate::support::classes::Geometry;
-use crate::support::where_global;
+use crate::support::{least_limit, where_global};
 
 /// Every segment that becomes empty leaves the heap at once.
 const EAGER: ReleasePolicy = ReleasePolicy { interval: 1, batch: 1 };
@@ -166,8 +166,7 @@ fn threaded_heap_with_a_useful_limit() {
 fn local_heap_with_the_smallest_limit() {
     check::<SystemPages>(|operations| {
         let pages = TestPages::new().demanding_commits();
-        let least = mallocstate::MIN_LIMIT.max(4 * pages.page_size());
-        let builder = MallocState::builder().source(&pages).local().limit(least);
+        let builder = MallocState::builder().source(&pages).local().limit(least_limit());
         run_built(builder, operations);
     });
 }

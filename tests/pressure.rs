@@ -12,7 +12,8 @@ use blocks::probe::Probe;
 use blocks::{Block, Random, check_all, free_all, sizes_of_all_tiers, usable};
 use mallocstate::allocator_api2::alloc::Allocator;
 use mallocstate::os::testing::{Call, TestPages};
-use mallocstate::{Builder, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy};
+use mallocstate::{Builder, HugePages, MallocState, Mode, PageSource, ReleasePolicy};
+use support::least_limit;
 use support::returned::assert_counted;
 
 /// Segments of this length make a run short: its tiers begin at a sixteenth of the usual sizes.
@@ -272,7 +273,7 @@ fn a_local_heap_that_zeroes_survives_each_refusal() {
 /// Runs the script under each limit from the smallest on, until none is reached.
 fn under_limits<M: Mode>(setting: Setting, build: impl for<'a> Fn(&'a Source, usize) -> MallocState<M, &'a Source>) {
     let step = 1 + (60 << 10) / support::scale(1);
-    for limit in (MIN_LIMIT..).step_by(step) {
+    for limit in (least_limit()..).step_by(step) {
         let source = setting.source();
         let mut random = Random::new(setting.seed);
         let mut tenant = Tenant::new(build(&source, limit));
@@ -373,7 +374,7 @@ fn threads_survive_a_source_that_fails_under_them() {
 /// A shrink that must move may pass the limit for its own duration: collections abort where it fails.
 #[test]
 fn a_shrink_moves_even_at_the_limit() {
-    let heap = MallocState::builder().limit(MIN_LIMIT).build().unwrap();
+    let heap = MallocState::builder().limit(least_limit()).build().unwrap();
     let of = |size| Layout::from_size_align(size, 8).unwrap();
     let mut blocks: Vec<_> = std::iter::from_fn(|| heap.allocate(of(200)).ok()).collect();
     assert!(blocks.len() > 100 && heap.allocate(of(2000)).is_err());
@@ -385,7 +386,8 @@ fn a_shrink_moves_even_at_the_limit() {
     let shrunk = unsafe { heap.shrink(shrunk, of(200), of(20)) }.unwrap().cast::<u8>();
     // SAFETY: the block has at least 20 initialised bytes.
     assert!(unsafe { std::slice::from_raw_parts(shrunk.as_ptr(), 20) }.iter().all(|&byte| byte == 7));
-    assert!(heap.committed() <= MIN_LIMIT + (8 << 10), "at most a portion and a descriptor stay above it");
+    let portion = (4 << 10).max(heap.source().page_size());
+    assert!(heap.committed() <= least_limit() + 2 * portion, "at most a portion and a descriptor stay above it");
     // SAFETY: each block is freed once, with the layout that it has.
     unsafe { heap.deallocate(shrunk, of(20)) };
     // SAFETY: as above.

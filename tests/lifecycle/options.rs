@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use mallocstate::os::testing::{Call, TestPages};
-use mallocstate::{ConfigError, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy, SystemPages};
+use mallocstate::{ConfigError, HugePages, MIN_LIMIT, MallocState, Mode, PageSource, ReleasePolicy};
 
 use super::blocks::probe::Probe;
 use super::blocks::{Block, check_all, check_sums, free_all};
+use super::support::least_limit;
 use super::{SEGMENT, one_of_each};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_builder_refuses_what_no_heap_can_have() {
         assert!(error.to_string().contains(bound), "{error}");
     };
     let policy = |interval, batch| MallocState::builder().release_policy(ReleasePolicy { interval, batch }).build();
-    let least = MIN_LIMIT.max(4 * SystemPages::new().page_size());
+    let least = least_limit();
     wrong(MallocState::builder().limit(least - 1).build().unwrap_err(), "limit", least - 1, &least.to_string());
     wrong(MallocState::builder().name(&"n".repeat(64)).build().unwrap_err(), "name", 64, "63");
     wrong(policy(1, 0).unwrap_err(), "release_policy.batch", 0, "1");

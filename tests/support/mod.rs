@@ -12,6 +12,7 @@ pub(crate) mod pattern;
 pub(crate) mod returned;
 mod scale;
 
+use mallocstate::{MIN_LIMIT, PageSource, SystemPages};
 pub(crate) use scale::{scale, stride};
 
 /// The statements, on targets with the mode `Global`.
@@ -33,6 +34,11 @@ pub(crate) use where_global;
 /// All of many cases; every [`stride`]th, the first included, where long loops are short.
 pub(crate) fn thin<I: IntoIterator>(cases: I) -> impl Iterator<Item = I::Item> {
     cases.into_iter().step_by(stride())
+}
+
+/// The least limit that a heap takes where pages are as long as here.
+pub(crate) fn least_limit() -> usize {
+    MIN_LIMIT.max(4 * SystemPages::new().page_size())
 }
 
 /// [`scale`] for counts of cases, which are `u32` in proptest.

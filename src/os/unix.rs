@@ -220,6 +220,14 @@ mod tests {
         }
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn the_page_size_is_what_the_kernel_told_the_process() {
+        // SAFETY: asks for a constant of the process.
+        let told = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+        assert_eq!(page_size() as libc::c_ulong, told);
+    }
+
     #[test]
     fn impossible_lengths_are_refused() {
         // With 32 bits, half of all addresses may be free.

@@ -158,13 +158,11 @@ impl CoalescingRoot {
         let offset = if far { S::SEGMENT_SIZE } else { align_up(FIRST_BLOCK + BLOCK_HEADER, request.align) };
         let end = offset + request.payload;
         let single = SegmentRequest {
-            kind: SegmentKind::Coalescing,
-            root: self.index,
             len: align_up(end, supply.page_size()),
             least: align_up(end, supply.page_size()),
             align: request.align.max(S::SEGMENT_SIZE),
             offset: if far { S::SEGMENT_SIZE } else { 0 },
-            first,
+            ..SegmentRequest::ordinary::<S>(SegmentKind::Coalescing, self.index, first)
         };
         supply.charge(OWN_HEADER)?;
         let segment = supply.map(single).inspect_err(|_| supply.refund(OWN_HEADER))?;

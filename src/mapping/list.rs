@@ -17,7 +17,7 @@ use crate::primitives::abort::corruption;
 use crate::primitives::address::{align_up, checked_align_up, is_aligned};
 use crate::primitives::corruption::Corruption;
 use crate::primitives::list::List;
-use crate::segment::{Refusal, SegmentKind, SegmentRequest, Supply};
+use crate::segment::{HUGE_PAGE, HugePages, Refusal, SegmentKind, SegmentRequest, Supply};
 
 /// Most mappings that the cache keeps.
 const CACHE_ENTRIES: usize = 8;
@@ -102,17 +102,18 @@ impl MappingList {
     ) -> Result<MappingBlock, Refusal> {
         // Behind an offset of SEGMENT_SIZE the block would not find its header.
         let far = need.align >= S::SEGMENT_SIZE;
-        let before = align_up(OVERHEAD, supply.page_size()).max(need.align);
+        // A vector that doubles fills whole huge pages where they begin with its block, and not a page behind its headers.
+        let gap = supply.options.huge != HugePages::Never && need.len >= HUGE_PAGE && S::SEGMENT_SIZE > HUGE_PAGE;
+        let before = align_up(if gap { HUGE_PAGE } else { OVERHEAD }, supply.page_size()).max(need.align);
         let offset = if far { S::SEGMENT_SIZE } else { before };
         let len = need.len.checked_add(offset).filter(|&sum| sum <= isize::MAX as usize).ok_or(Refusal::Size)?;
         let request = SegmentRequest {
-            kind: SegmentKind::Mapping,
-            root: 0,
             len,
             least: len,
             align: need.align.max(S::SEGMENT_SIZE),
             offset: if far { S::SEGMENT_SIZE } else { 0 },
-            first: false,
+            gap,
+            ..SegmentRequest::ordinary::<S>(SegmentKind::Mapping, 0, false)
         };
         supply.charge(OWN_HEADER + need.len)?;
         let segment = supply.map(request).inspect_err(|_| supply.refund(OWN_HEADER + need.len))?;

@@ -5,6 +5,8 @@
 //! base                                                        offset       offset + len
 //! ```
 //!
+//! Where huge pages are wanted, the block begins with one: nothing between the headers' page and the block is touched.
+//!
 //! # Invariants
 //!
 //! - `offset` and `len` are whole pages; `offset` is at most `SEGMENT_SIZE`, and `offset + len` within the segment.

@@ -21,4 +21,4 @@ pub(crate) use header::{HEADER_BYTES, OwnerId, SegmentRef, at_address};
 pub(crate) use link_word::LinkWord;
 pub(crate) use policy::EmptiedCounter;
 pub(crate) use records::{Cursor, Records, SegmentBatch, Usage};
-pub(crate) use supply::{SegmentRequest, Supply, SupplyOptions};
+pub(crate) use supply::{HUGE_PAGE, SegmentRequest, Supply, SupplyOptions};

@@ -35,8 +35,8 @@ pub enum HugePages {
     Always,
 }
 
-/// Length from which a mapping is worth huge pages, in bytes.
-const HUGE_PAGE: usize = 2 << 20;
+/// Bytes of a huge page on most systems; a mapping that long is worth some.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// What a heap was built with that bears on its segments.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +63,15 @@ pub(crate) struct SegmentRequest {
     pub(crate) offset: usize,
     /// The heap's first segment of this kind.
     pub(crate) first: bool,
+    /// The first page is all that is touched of the first [`HUGE_PAGE`]: it stays a small one.
+    pub(crate) gap: bool,
 }
 
 impl SegmentRequest {
     /// A segment of ordinary length.
     pub(crate) const fn ordinary<S: PageSource>(kind: SegmentKind, root: usize, first: bool) -> Self {
-        Self { kind, root, len: S::SEGMENT_SIZE, least: S::SEGMENT_SIZE / 4, align: S::SEGMENT_SIZE, offset: 0, first }
+        let (len, least) = (S::SEGMENT_SIZE, S::SEGMENT_SIZE / 4);
+        Self { kind, root, len, least, align: S::SEGMENT_SIZE, offset: 0, first, gap: false }
     }
 }
 
@@ -153,7 +156,16 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         // SAFETY: the range is new, longer than a header, and its first page is committed.
         let segment = unsafe { SegmentRef::write(base, NewSegment { serial, ..new }) };
         list.register(segment);
+        drop(list);
+        if request.gap && new.huge == HugeAdvice::For {
+            self.advise(base, new.len, new.huge);
+        }
         Ok(segment)
+    }
+
+    fn advise(&self, base: NonNull<u8>, len: usize, advice: HugeAdvice) {
+        // SAFETY: the range is the heap's. A refusal loses nothing.
+        let _ = no_unwind(|| unsafe { self.source.advise_huge(base, len, advice) });
     }
 
     fn map_unregistered(&self, request: SegmentRequest) -> Result<(NonNull<u8>, NewSegment), Refusal> {
@@ -161,14 +173,14 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         self.release_abandoned()?;
         self.charge(HEADER_BYTES)?;
         let huge = self.advice(&request);
+        let at_first = if request.gap { HugeAdvice::Against } else { huge };
         let SegmentRequest { len, least, align, offset, kind, root, .. } = request;
-        let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, least, align, offset, huge })) else {
+        let Ok(pages) = no_unwind(|| self.source.map(MapRequest { len, least, align, offset, huge: at_first })) else {
             self.refund(HEADER_BYTES);
             return Err(Refusal::Source);
         };
-        if pages.huge != huge {
-            // SAFETY: the range was just handed out. A refusal loses nothing.
-            let _ = no_unwind(|| unsafe { self.source.advise_huge(pages.ptr, pages.len, huge) });
+        if pages.huge != at_first {
+            self.advise(pages.ptr, pages.len, at_first);
         }
         self.account.add_mapped(pages.len);
         let new = NewSegment {

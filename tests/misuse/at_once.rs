@@ -145,7 +145,7 @@ misuse! {
         let [asked, freed] = [
             [layout(50_000, 32), layout(50_000, 32 << 10)],
             [of(2_000_000), layout(2_000_000, 256 << 10)],
-            [layout(3_000_000, 64 << 10), layout(3_000_000, 128 << 10)],
+            [layout(2_000_000, 64 << 10), layout(2_000_000, 128 << 10)],
         ][which];
         let heap = MallocState::new();
         let blocks = [(); 4].map(|()| take(&heap, asked));

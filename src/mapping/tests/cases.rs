@@ -12,7 +12,7 @@ use crate::os::PageSource;
 use crate::os::testing::{Call, TestPages};
 use crate::primitives::abort::last_words;
 use crate::primitives::address::{align_up, is_aligned};
-use crate::segment::{Refusal, SegmentRef};
+use crate::segment::{HUGE_PAGE, HugePages, Refusal, SegmentRef, Supply, SupplyOptions};
 
 #[test]
 fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
@@ -36,6 +36,24 @@ fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
     }
     heap.check(&list);
     assert!(list.reclaim(&heap.supply()) >= 8 * MIB);
+}
+
+#[test]
+fn a_block_of_huge_pages_begins_with_one() {
+    for (huge, len, gap) in [
+        (HugePages::Adaptive, HUGE_PAGE, SEGMENT > HUGE_PAGE),
+        (HugePages::Always, 3 * HUGE_PAGE, SEGMENT > HUGE_PAGE),
+        (HugePages::Adaptive, HUGE_PAGE - (64 << 10), false),
+        (HugePages::Never, HUGE_PAGE, false),
+    ] {
+        let heap = Heap::new(TestPages::new());
+        let supply = Supply { options: SupplyOptions { huge, ..SupplyOptions::DEFAULT }, ..heap.supply() };
+        let mut list = MappingList::new();
+        let block = list.allocate(&supply, len, 16, false).unwrap();
+        let offset = block.ptr.addr().get() % SEGMENT;
+        assert_eq!(offset, if gap { HUGE_PAGE } else { align_up(OVERHEAD, heap.source.page_size()) });
+        heap.check(&list);
+    }
 }
 
 #[test]
@@ -193,7 +211,7 @@ fn what_cannot_grow_in_place_moves_where_its_alignment_allows() {
         for (align, then, moves) in
             [(16, 16, true), (16, MIB, false), (16, SEGMENT, false), (SEGMENT, SEGMENT, true), (SEGMENT, 16, true)]
         {
-            let block = list.allocate(&heap.supply(), 2 * MIB, align, false).unwrap();
+            let block = list.allocate(&heap.supply(), MIB, align, false).unwrap();
             let live = Live::new(block, 5);
             live.write(0);
             let (asked, mapped) = (heap.source.calls_of(Call::Grow), heap.source.calls_of(Call::Map));

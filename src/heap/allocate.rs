@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "hands out and takes back raw blocks")]
 
 use core::alloc::Layout;
+use core::hint;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -16,8 +17,8 @@ use crate::heap::{MallocState, Mode};
 use crate::os::PageSource;
 use crate::primitives::abort::corruption;
 use crate::primitives::sanitizer;
-use crate::segment::{Refusal, at_address};
-use crate::slab::{Block, SizeClass};
+use crate::segment::{Geometry, Refusal, at_address};
+use crate::slab::{Block, SMALL_CLASSES, SizeClass};
 
 /// Whether an allocation may pass the limit for a moment: a shrink that must move may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +53,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// A block for the layout that a memory tool takes for a free one yet.
     #[inline(always)]
     fn take_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
-        match route::<S>(layout) {
+        match known_route::<S>(layout) {
             Route::Small(class) => {
                 let popped = self.cache().and_then(|cache| cache.small(class).pop(class.size()));
                 let block = match popped {
@@ -116,7 +117,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[inline(always)]
     pub(crate) unsafe fn free_block(&self, ptr: NonNull<u8>, layout: Layout) {
         self.check_free(ptr, layout.size());
-        let route = route::<S>(layout);
+        let route = known_route::<S>(layout);
         #[cfg(any(debug_assertions, feature = "hardened"))]
         self.check_layout(ptr, layout, route);
         // SAFETY: the caller keeps the contract of `free_by_route`; fitting layouts have the block's route.
@@ -231,6 +232,18 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
         });
     }
+}
+
+/// The route of a layout, of which the optimiser knows that a small class is one: a thread's cache need not look.
+#[inline(always)]
+fn known_route<S: PageSource>(layout: Layout) -> Route {
+    const { assert!(SizeClass::of(S::SMALL_MAX).index() < SMALL_CLASSES) };
+    let route = route::<S>(layout);
+    if let Route::Small(class) = route {
+        // SAFETY: no size above `SMALL_MAX` has this route, and no size has a larger class than a larger one.
+        unsafe { hint::assert_unchecked(class.index() < SMALL_CLASSES) };
+    }
+    route
 }
 
 /// Makes a block zero that is zero from the address `zero_from` on.

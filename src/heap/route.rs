@@ -26,21 +26,21 @@ pub(crate) enum Route {
 /// powers of two or multiples of them.
 #[inline(always)]
 pub(crate) fn route<S: PageSource>(layout: Layout) -> Route {
-    if layout.size() <= LINEAR_MAX && layout.align() <= BLOCK_ALIGN {
+    if layout.align() <= BLOCK_ALIGN {
         // Every class is a multiple of such an alignment: rounding up to it would change nothing.
         const { assert!(LINEAR_MAX <= S::SMALL_MAX) };
-        return Route::Small(SizeClass::in_steps(layout.size()));
+        return match layout.size() {
+            size if size <= LINEAR_MAX => Route::Small(SizeClass::in_steps(size)),
+            size if size <= S::SMALL_MAX => Route::Small(SizeClass::by_table(size)),
+            size if size <= S::MEDIUM_MAX => Route::Medium(SizeClass::by_table(size)),
+            _ => Route::Mapping,
+        };
     }
     // A layout's size rounded up to its alignment is at most `isize::MAX`.
-    let rounded = align_up(layout.size(), layout.align());
-    if rounded <= S::SMALL_MAX {
-        Route::Small(SizeClass::of(rounded))
-    } else if rounded > S::MEDIUM_MAX {
-        Route::Mapping
-    } else if layout.align() <= BLOCK_ALIGN {
-        Route::Medium(SizeClass::of(rounded))
-    } else {
-        Route::Direct
+    match align_up(layout.size(), layout.align()) {
+        rounded if rounded <= S::SMALL_MAX => Route::Small(SizeClass::of(rounded)),
+        rounded if rounded <= S::MEDIUM_MAX => Route::Direct,
+        _ => Route::Mapping,
     }
 }
 

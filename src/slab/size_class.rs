@@ -60,6 +60,27 @@ const SIZES: [u32; CLASSES] = {
     sizes
 };
 
+/// The classes of sizes that differ by so many bytes at least, by the number of such grains.
+const fn by_grains<const GRAINS: usize>(grain: usize) -> [u8; GRAINS] {
+    let mut classes = [0; GRAINS];
+    let mut index = 0;
+    while index < GRAINS {
+        classes[index] = class_by_arithmetic((index + 1) * grain) as u8;
+        index += 1;
+    }
+    classes
+}
+
+/// Bytes between the classes from [`LINEAR_MAX`] on.
+const SMALL_GRAIN: usize = 64;
+
+/// Bytes between the classes above 32 KiB.
+const MEDIUM_GRAIN: usize = 4096;
+
+static BY_SMALL_GRAINS: [u8; (32 << 10) / SMALL_GRAIN] = by_grains(SMALL_GRAIN);
+
+static BY_MEDIUM_GRAINS: [u8; (1 << 20) / MEDIUM_GRAIN] = by_grains(MEDIUM_GRAIN);
+
 /// `ceil(2^40 / size)`: with it, a division of less than 256 KiB by a block size is a multiplication and a shift.
 static RECIPROCALS: [u64; CLASSES] = {
     let mut reciprocals = [0; CLASSES];
@@ -107,6 +128,16 @@ impl SizeClass {
     pub(crate) const fn in_steps(size: usize) -> Self {
         debug_assert!(size <= LINEAR_MAX);
         Self(((size + (STEP - 1)) >> STEP.trailing_zeros()) as u8)
+    }
+
+    /// The smallest class of at least `size` bytes, more than [`LINEAR_MAX`] and at most 1 MiB: a look into a table is less than
+    /// half as long as the arithmetic.
+    #[inline(always)]
+    pub(crate) fn by_table(size: usize) -> Self {
+        debug_assert!(size > LINEAR_MAX);
+        let last = size - 1;
+        let small = BY_SMALL_GRAINS.get(last / SMALL_GRAIN);
+        Self(*small.unwrap_or_else(|| &BY_MEDIUM_GRAINS[last / MEDIUM_GRAIN]))
     }
 
     /// The largest class of at most `size` bytes, at least 16.
@@ -192,6 +223,13 @@ mod tests {
         }
         assert_eq!(SizeClass::of(1 << 20).index(), CLASSES - 1);
         assert_eq!(SizeClass::of(SMALL_MAX).index(), SMALL_CLASSES - 1);
+    }
+
+    #[test]
+    fn the_tables_agree_with_the_arithmetic() {
+        for size in LINEAR_MAX + 1..=1 << 20 {
+            assert_eq!(SizeClass::by_table(size), SizeClass::of(size), "{size}");
+        }
     }
 
     #[test]

@@ -21,40 +21,40 @@ fn held_to(instructions: u64) -> LibraryBenchmarkConfig {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(34_129))]
-#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(28_058))]
+#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(34_138))]
+#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(28_064))]
 fn pair_known<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
     pairs.known(TIMES);
     pairs
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(57_128))]
-#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(51_057))]
+#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(57_134))]
+#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(51_063))]
 fn pair_opaque<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
     pairs.opaque(TIMES);
     pairs
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_116))]
-#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_116))]
+#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_115))]
+#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_115))]
 fn churn_step<P: Peer>(mut churn: Churn<P>) -> Churn<P> {
     churn.replay();
     churn
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(1_890_026))]
-#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_568_025))]
+#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_079_026))]
+#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_727_027))]
 fn create_and_destroy<P: Peer>(mut lives: Lives<P>) -> Lives<P> {
     lives.live(TIMES);
     lives
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(9_638_162))]
-#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(8_912_689))]
+#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_375_636))]
+#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_326_726))]
 fn request_of_50<P: Peer>(mut requests: Requests<P>) -> Requests<P> {
     requests.serve(TIMES);
     requests

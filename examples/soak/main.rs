@@ -84,7 +84,22 @@ impl World {
     }
 }
 
+/// The system's malloc reserves 64 MiB of addresses for a thread that meets another in it, sooner or later: that would look
+/// as if a heap lost them.
+#[cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(unsafe_code, reason = "sets an option of the C library")
+)]
+fn one_arena_of_malloc() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no other thread runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
 fn main() -> ExitCode {
+    one_arena_of_malloc();
     let arguments = Arguments::parse();
     // A thread that finds something wrong must not leave the others waiting at the gate.
     let report = panic::take_hook();

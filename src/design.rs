@@ -92,10 +92,11 @@
 //! - *Classes above 512 bytes come from two tables*, 768 bytes together, where the layout is not known when compiling: the
 //!   arithmetic, twice in a pair, took longer than the pair. A pair of an opaque layout of 1 KiB took 5.4 ns (threaded 6.0)
 //!   instead of 9.7 (9.9), minimum of 7 runs each.
-//! - *A freed mapping of up to 16 MiB serves requests down to a quarter of its length*, whole; longer ones, and where
-//!   zeros are asked for, down to four fifths. A vector that grows by doubling finds the pages of the one before it,
+//! - *A freed mapping of up to 16 MiB serves requests down to a quarter of its length*, whole; longer ones down to four
+//!   fifths. A vector that grows by doubling finds the pages of the one before it,
 //!   and grows in place: twenty vectors of a million `u64`, pushed one after the other, took 3 221 page faults instead
-//!   of 22 730, and half the time. What the mapping has too much stays in use with the block.
+//!   of 22 730, and half the time. What the mapping has too much stays in use with the block, and a
+//!   zeroed request makes all of it zero.
 //! - *A large block begins with a huge page*, 2 MiB behind its headers, where the heap asks for huge pages: a page behind
 //!   the headers, its last page is touched before it grows, and the kernel then gives small pages to the 2 MiB that follow.
 //!   The gap takes addresses only; the headers are written before the advice is given, and their page stays a small one. A

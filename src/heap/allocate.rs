@@ -66,7 +66,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
             Route::Medium(class) => self.allocate_medium(class),
             Route::Direct => self.allocate_direct(layout, Terms::WithinLimit),
-            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit, false).map(|(block, _)| block),
+            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit).map(|(block, _)| block),
         }
     }
 
@@ -89,7 +89,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             }
             Route::Medium(class) => self.allocate_medium_zeroed(class)?,
             Route::Direct => (self.allocate_direct(layout, Terms::WithinLimit)?, usize::MAX),
-            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit, true)?,
+            Route::Mapping => self.allocate_mapping(layout, Terms::WithinLimit)?,
         };
         let block = self.hand_out(block, layout.size());
         // SAFETY: the block was just handed out.
@@ -104,7 +104,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Route::Small(class) => self.small_slow(layout, class, terms),
             Route::Medium(class) => self.medium_slow(class, terms).map(|(block, _)| block),
             Route::Direct => self.allocate_direct(layout, terms),
-            Route::Mapping => self.allocate_mapping(layout, terms, false).map(|(block, _)| block),
+            Route::Mapping => self.allocate_mapping(layout, terms).map(|(block, _)| block),
         }?;
         Some(self.hand_out(block, layout.size()))
     }

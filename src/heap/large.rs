@@ -12,18 +12,13 @@ use crate::os::PageSource;
 use crate::primitives::abort::corruption;
 
 impl<M: Mode, S: PageSource> MallocState<M, S> {
-    /// A mapping, and the address from which on it is known to be zero. `zeroed` says that the caller makes the rest zero.
+    /// A mapping, and the address from which on it is known to be zero.
     #[cold]
     #[inline(never)]
-    pub(crate) fn allocate_mapping(
-        &self,
-        layout: Layout,
-        terms: Terms,
-        zeroed: bool,
-    ) -> Option<(NonNull<[u8]>, usize)> {
+    pub(crate) fn allocate_mapping(&self, layout: Layout, terms: Terms) -> Option<(NonNull<[u8]>, usize)> {
         let block = self.with_relief(|core| {
             let supply = self.context_on(core, terms).supply;
-            core.mappings.lock().allocate(&supply, layout.size(), layout.align(), zeroed)
+            core.mappings.lock().allocate(&supply, layout.size(), layout.align())
         })?;
         Some((NonNull::slice_from_raw_parts(block.ptr, block.len), block.zero_from))
     }

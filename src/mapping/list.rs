@@ -59,8 +59,6 @@ struct Need {
     /// Bytes of the block, whole pages.
     len: usize,
     align: usize,
-    /// Somebody makes all of the block zero: a mapping that is too long costs more than it saves.
-    zeroed: bool,
 }
 
 impl MappingList {
@@ -78,17 +76,15 @@ impl MappingList {
         self.cached_bytes
     }
 
-    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two. `zeroed` says that the caller makes
-    /// zero what is not known to be.
+    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two.
     pub(crate) fn allocate<S: PageSource, L: RawLock>(
         &mut self,
         supply: &Supply<'_, S, L>,
         size: usize,
         align: usize,
-        zeroed: bool,
     ) -> Result<MappingBlock, Refusal> {
         let len = checked_align_up(size.max(1), supply.page_size()).ok_or(Refusal::Size)?;
-        let need = Need { len, align, zeroed };
+        let need = Need { len, align };
         match self.take_cached(supply, need) {
             Some(mapping) => Ok(self.hand_out(mapping)),
             None => self.map(supply, need),
@@ -130,7 +126,7 @@ impl MappingList {
 
     /// Takes the best cached mapping for the request out of the cache.
     fn take_cached<S: PageSource, L: RawLock>(&mut self, supply: &Supply<'_, S, L>, need: Need) -> Option<Mapping> {
-        let stretched = need.len.saturating_mul(if need.zeroed { 1 } else { STRETCH }).min(STRETCHED_MAX);
+        let stretched = need.len.saturating_mul(STRETCH).min(STRETCHED_MAX);
         let longest = need.len.saturating_add(need.len / 4).max(stretched);
         let serves = |mapping: &Mapping| {
             mapping.len() >= need.len

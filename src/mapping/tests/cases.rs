@@ -18,13 +18,13 @@ use crate::segment::{HUGE_PAGE, HugePages, Refusal, SegmentRef, Supply, SupplyOp
 fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();
-    let first = list.allocate(&heap.supply(), 8 * MIB, 16, false).unwrap();
+    let first = list.allocate(&heap.supply(), 8 * MIB, 16).unwrap();
     heap.free(&mut list, first.ptr);
     // Where pages need commits, one makes sure that none lacks any.
     let calls = || heap.source.calls() - heap.source.calls_of(Call::Commit);
     let before = calls();
     for size in [8 * MIB, 8 * MIB - 1, 5 * MIB, 2 * MIB] {
-        let again = list.allocate(&heap.supply(), size, 4096, false).unwrap();
+        let again = list.allocate(&heap.supply(), size, 4096).unwrap();
         assert_eq!((again.ptr, again.len), (first.ptr, 8 * MIB));
         assert!(again.zero_from >= again.ptr.addr().get() + again.len);
         heap.free(&mut list, again.ptr);
@@ -32,7 +32,7 @@ fn a_freed_mapping_serves_a_request_of_a_quarter_of_its_length() {
     assert_eq!(calls(), before);
     let page = heap.source.page_size();
     for (size, align) in [(2 * MIB - page, 16), (8 * MIB + 1, 16), (8 * MIB, 2 * SEGMENT)] {
-        assert_ne!(list.allocate(&heap.supply(), size, align, false).unwrap().ptr, first.ptr);
+        assert_ne!(list.allocate(&heap.supply(), size, align).unwrap().ptr, first.ptr);
     }
     heap.check(&list);
     assert!(list.reclaim(&heap.supply()) >= 8 * MIB);
@@ -49,7 +49,7 @@ fn a_block_of_huge_pages_begins_with_one() {
         let heap = Heap::new(TestPages::new());
         let supply = Supply { options: SupplyOptions { huge, ..SupplyOptions::DEFAULT }, ..heap.supply() };
         let mut list = MappingList::new();
-        let block = list.allocate(&supply, len, 16, false).unwrap();
+        let block = list.allocate(&supply, len, 16).unwrap();
         let offset = block.ptr.addr().get() % SEGMENT;
         assert_eq!(offset, if gap { HUGE_PAGE } else { align_up(OVERHEAD, heap.source.page_size()) });
         heap.check(&list);
@@ -59,18 +59,11 @@ fn a_block_of_huge_pages_begins_with_one() {
 #[test]
 fn a_long_freed_mapping_serves_only_what_needs_most_of_it() {
     let heap = Heap::new(TestPages::new());
-    let cases = [(16, 4, true), (17, 5, false), (30, 23, false), (30, 24, true), (40, 32, true)];
-    let zeroed = [(15, 11, false), (15, 12, true), (30, 23, false), (30, 24, true)];
-    let cases = cases.map(|case| (case, false)).into_iter().chain(zeroed.map(|case| (case, true)));
-    for ((freed, size, serves), zeroed) in cases {
+    for (freed, size, serves) in [(16, 4, true), (17, 5, false), (30, 23, false), (30, 24, true), (40, 32, true)] {
         let mut list = MappingList::new();
-        let first = list.allocate(&heap.supply(), freed * MIB, 16, false).unwrap().ptr;
+        let first = list.allocate(&heap.supply(), freed * MIB, 16).unwrap().ptr;
         heap.free(&mut list, first);
-        assert_eq!(
-            list.allocate(&heap.supply(), size * MIB, 16, zeroed).unwrap().ptr == first,
-            serves,
-            "{freed} {size} {zeroed}"
-        );
+        assert_eq!(list.allocate(&heap.supply(), size * MIB, 16).unwrap().ptr == first, serves, "{freed} {size}");
     }
 }
 
@@ -78,10 +71,10 @@ fn a_long_freed_mapping_serves_only_what_needs_most_of_it() {
 fn the_shortest_freed_mapping_serves_and_of_these_the_last_one_freed() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();
-    let blocks = [4, 3, 3, 6].map(|len| list.allocate(&heap.supply(), len * MIB, 16, false).unwrap().ptr);
+    let blocks = [4, 3, 3, 6].map(|len| list.allocate(&heap.supply(), len * MIB, 16).unwrap().ptr);
     blocks.into_iter().for_each(|block| heap.free(&mut list, block));
     for place in [2, 1, 0, 3] {
-        assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap().ptr, blocks[place]);
+        assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16).unwrap().ptr, blocks[place]);
     }
     heap.check(&list);
 }
@@ -90,7 +83,7 @@ fn the_shortest_freed_mapping_serves_and_of_these_the_last_one_freed() {
 fn the_cache_is_bounded_and_a_limited_heap_has_none() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();
-    let allocate = |list: &mut MappingList, size| list.allocate(&heap.supply(), size, 16, false).unwrap().ptr;
+    let allocate = |list: &mut MappingList, size| list.allocate(&heap.supply(), size, 16).unwrap().ptr;
     let many: Vec<NonNull<u8>> = (0..12).map(|_| allocate(&mut list, 2 * MIB)).collect();
     many.into_iter().for_each(|block| heap.free(&mut list, block));
     assert_eq!((list.cached_bytes(), heap.source.outstanding_ranges()), (16 * MIB, 8));
@@ -116,7 +109,7 @@ fn a_block_of_enormous_alignment_lies_one_segment_behind_its_header() {
     // A small address space need not have a gigabyte in one piece.
     let largest = if usize::BITS < 64 { 25 } else { 30 };
     for shift in 0..=largest {
-        let block = list.allocate(&heap.supply(), 3 * MIB, 1 << shift, false).unwrap();
+        let block = list.allocate(&heap.supply(), 3 * MIB, 1 << shift).unwrap();
         assert!(is_aligned(block.ptr.addr().get(), 1 << shift));
         // SAFETY: the block is live.
         let grown = unsafe { list.grow(&heap.supply(), block.ptr, 9 * MIB, 1 << shift, true) };
@@ -134,7 +127,7 @@ fn a_block_of_enormous_alignment_lies_one_segment_behind_its_header() {
 fn what_a_shrink_gives_up_is_committed_again_by_growth() {
     let heap = Heap::new(TestPages::new().demanding_commits());
     let mut list = MappingList::new();
-    let block = list.allocate(&heap.supply(), 8 * MIB, 16, false).unwrap();
+    let block = list.allocate(&heap.supply(), 8 * MIB, 16).unwrap();
     let mapped = heap.account.mapped();
     let header = align_up(OVERHEAD, heap.source.page_size());
     assert_eq!(heap.source.committed_bytes(), 8 * MIB + header);
@@ -142,7 +135,7 @@ fn what_a_shrink_gives_up_is_committed_again_by_growth() {
     assert_eq!((heap.account.mapped(), heap.account.committed()), (mapped, 2 * MIB + OVERHEAD));
     // A shorter block is taken from the cache as long as it came back.
     heap.free(&mut list, block.ptr);
-    assert_eq!(list.allocate(&heap.supply(), MIB, 16, false).unwrap().ptr, block.ptr);
+    assert_eq!(list.allocate(&heap.supply(), MIB, 16).unwrap().ptr, block.ptr);
     assert_eq!(heap.source.committed_bytes(), 2 * MIB + header);
     let grown = heap.grow(&mut list, block.ptr, 6 * MIB, false).unwrap();
     assert_eq!((grown.ptr, grown.len, heap.account.mapped()), (block.ptr, 6 * MIB, mapped));
@@ -162,10 +155,10 @@ fn a_mapping_that_is_neither_committed_nor_taken_back_serves_later() {
     let mut list = MappingList::new();
     heap.source.refuse_call_once_after(Call::Commit, 0);
     heap.source.refuse_call_once_after(Call::Unmap, 0);
-    assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16, false), Err(Refusal::Source));
+    assert_eq!(list.allocate(&heap.supply(), 2 * MIB, 16), Err(Refusal::Source));
     assert_eq!((list.live(), list.cached_bytes()), ((0, 0), 2 * MIB));
     heap.check(&list);
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap();
+    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
     assert_eq!((heap.source.outstanding_ranges(), list.cached_bytes()), (1, 0));
     Live::new(block, 3).write(0);
     heap.free(&mut list, block.ptr);
@@ -177,9 +170,9 @@ fn sizes_near_the_maximum_are_refused_without_a_call() {
     let mut list = MappingList::new();
     let largest = isize::MAX as usize;
     for (size, align) in [(usize::MAX, 1), (largest, 1), (largest - 4096, 16), (largest - SEGMENT, SEGMENT)] {
-        assert_eq!(list.allocate(&heap.supply(), size, align, false), Err(Refusal::Size));
+        assert_eq!(list.allocate(&heap.supply(), size, align), Err(Refusal::Size));
     }
-    let block = list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap();
+    let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
     let calls = heap.source.calls();
     assert_eq!(heap.grow(&mut list, block.ptr, usize::MAX, true), None);
     assert_eq!(heap.grow(&mut list, block.ptr, largest - 4096, true), None);
@@ -193,7 +186,7 @@ fn a_mapping_of_the_bound_is_cached_and_one_beyond_is_not() {
     let heap = Heap::new(TestPages::new());
     let mut list = MappingList::new();
     for (size, cached) in [(64 * MIB, 64 * MIB), (64 * MIB + 1, 0)] {
-        let block = list.allocate(&heap.supply(), size, 16, false).unwrap();
+        let block = list.allocate(&heap.supply(), size, 16).unwrap();
         heap.free(&mut list, block.ptr);
         assert_eq!(list.cached_bytes(), cached);
         list.reclaim(&heap.supply());
@@ -211,7 +204,7 @@ fn what_cannot_grow_in_place_moves_where_its_alignment_allows() {
         for (align, then, moves) in
             [(16, 16, true), (16, MIB, false), (16, SEGMENT, false), (SEGMENT, SEGMENT, true), (SEGMENT, 16, true)]
         {
-            let block = list.allocate(&heap.supply(), MIB, align, false).unwrap();
+            let block = list.allocate(&heap.supply(), MIB, align).unwrap();
             let live = Live::new(block, 5);
             live.write(0);
             let (asked, mapped) = (heap.source.calls_of(Call::Grow), heap.source.calls_of(Call::Map));
@@ -239,7 +232,7 @@ fn what_cannot_grow_in_place_moves_where_its_alignment_allows() {
 fn damage_is_told_by_the_deep_check() {
     let (heap, other) = (Heap::new(TestPages::new()), Heap::new(TestPages::new()));
     let mut list = MappingList::new();
-    let [live, freed] = [(); 2].map(|()| list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap().ptr);
+    let [live, freed] = [(); 2].map(|()| list.allocate(&heap.supply(), 2 * MIB, 16).unwrap().ptr);
     heap.free(&mut list, freed);
     let [live, freed] = [live, freed].map(|block| {
         // SAFETY: the block's segment is there until the end.
@@ -271,7 +264,7 @@ fn free_twice() {
     let errors = last_words("mapping::tests::cases::free_twice", || {
         let heap = Heap::new(TestPages::new());
         let mut list = MappingList::new();
-        let block = list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap();
+        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
         heap.free(&mut list, block.ptr);
         heap.free(&mut list, block.ptr);
     });
@@ -283,7 +276,7 @@ fn free_inside() {
     let errors = last_words("mapping::tests::cases::free_inside", || {
         let heap = Heap::new(TestPages::new());
         let mut list = MappingList::new();
-        let block = list.allocate(&heap.supply(), 2 * MIB, 16, false).unwrap();
+        let block = list.allocate(&heap.supply(), 2 * MIB, 16).unwrap();
         // SAFETY: the byte is within the block.
         heap.free(&mut list, unsafe { block.ptr.add(64) });
     });

@@ -133,7 +133,7 @@ fn run(heap: &Heap, seed: u64, refusals: bool) {
         match random.below(100) {
             0..40 if blocks.len() < 12 => {
                 let align = if random.below(3) == 0 { 1 << random.below(25) } else { 16 };
-                if let Ok(block) = list.allocate(&heap.supply(), size, align, random.below(4) == 0) {
+                if let Ok(block) = list.allocate(&heap.supply(), size, align) {
                     assert!(is_aligned(block.ptr.addr().get(), align) && block.len >= size);
                     let live = Live::new(block, step as u8);
                     live.assert_zero(block.zero_from);

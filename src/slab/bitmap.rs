@@ -27,12 +27,20 @@ impl Bitmap {
         self.words[index / 64] >> (index % 64) & 1 == 1
     }
 
-    /// Puts `index` in; false where it was in already.
-    pub(crate) fn insert(&mut self, index: usize) -> bool {
-        let word = &mut self.words[index / 64];
-        let before = *word;
-        *word |= 1 << (index % 64);
-        *word != before
+    /// Puts `start..end` in, a word at a time; stops at the first number that was in already, which is the answer then.
+    #[inline]
+    pub(crate) fn insert_run(&mut self, start: usize, end: usize) -> Result<(), usize> {
+        debug_assert!(start < end && end <= Self::BITS);
+        for index in start / 64..end.div_ceil(64) {
+            let (first, last) = (start.saturating_sub(index * 64), (end - index * 64).min(64));
+            let run = u64::MAX >> (64 - (last - first)) << first;
+            let word = &mut self.words[index];
+            if *word & run != 0 {
+                return Err(index * 64 + (*word & run).trailing_zeros() as usize);
+            }
+            *word |= run;
+        }
+        Ok(())
     }
 
     /// How many numbers are in the set.
@@ -73,8 +81,8 @@ mod tests {
     fn takes_the_lowest_first_and_no_more_than_asked() {
         let mut bitmap = Bitmap::new();
         for index in [0, 63, 64, 500, 1023] {
-            assert!(bitmap.insert(index));
-            assert!(!bitmap.insert(index));
+            assert_eq!(bitmap.insert_run(index, index + 1), Ok(()));
+            assert_eq!(bitmap.insert_run(index, index + 1), Err(index));
             assert!(bitmap.contains(index));
         }
         assert_eq!(bitmap.len(), 5);
@@ -89,8 +97,8 @@ mod tests {
     #[test]
     fn runs_are_found_in_order() {
         let mut bitmap = Bitmap::new();
-        for index in (10..20).chain(62..70).chain(1020..1024) {
-            bitmap.insert(index);
+        for (start, end) in [(62, 70), (10, 20), (1020, 1024)] {
+            assert_eq!(bitmap.insert_run(start, end), Ok(()));
         }
         assert_eq!(bitmap.next_run(0), Some((10, 20)));
         assert_eq!(bitmap.next_run(20), Some((62, 70)));
@@ -99,5 +107,20 @@ mod tests {
         assert_eq!(bitmap.next_run(1024), None);
         bitmap.clear();
         assert_eq!(bitmap.next_run(0), None);
+    }
+
+    #[test]
+    fn a_run_is_put_in_whole_up_to_a_number_that_was_in_already() {
+        let runs = [(0, 1), (0, 64), (63, 65), (1, 63), (64, 128), (100, 300), (0, 1024), (1023, 1024)];
+        for (start, end) in runs {
+            let mut bitmap = Bitmap::new();
+            assert_eq!(bitmap.insert_run(start, end), Ok(()));
+            assert_eq!((bitmap.len(), bitmap.next_run(0)), (end - start, Some((start, end))));
+            for twice in [start, (start + end) / 2, end - 1] {
+                let mut bitmap = Bitmap::new();
+                assert_eq!(bitmap.insert_run(twice, twice + 1), Ok(()));
+                assert_eq!(bitmap.insert_run(start, end), Err(twice), "{start}..{end}");
+            }
+        }
     }
 }

@@ -75,6 +75,20 @@ impl Magazine {
         self.pop().map(|_| accepted)
     }
 
+    /// Takes the next blocks out as long as each lies `step` bytes behind the one before, the first behind `addr`, and `most`
+    /// of them at most; the answer is how many. A step back is one that wraps around.
+    #[inline(always)]
+    pub(crate) fn pop_run(&mut self, addr: usize, step: usize, most: usize) -> usize {
+        // Where a block was freed twice, the list runs in a circle.
+        let most = most.min(self.len);
+        let (mut next, mut taken) = (addr.wrapping_add(step), 0);
+        while taken < most && self.head.addr() == next && self.pop().is_some() {
+            next = next.wrapping_add(step);
+            taken += 1;
+        }
+        taken
+    }
+
     /// The same blocks, at most a full magazine, in an order that cannot be foreseen.
     #[cfg(feature = "hardened")]
     pub(crate) fn shuffled(mut self) -> Self {
@@ -176,6 +190,27 @@ mod tests {
             assert_eq!(magazine.pop().map(|block| block.addr()), Some(address));
         }
         assert!(magazine.pop().is_none());
+    }
+
+    #[test]
+    fn a_run_of_neighbours_leaves_a_magazine_at_once() {
+        let mut memory = [Room { _words: [0; 2] }; 8];
+        let start = memory.as_ptr().addr();
+        let step = size_of::<Room>();
+        let mut all: std::vec::Vec<Option<Block>> = blocks(&mut memory).map(Some).collect();
+        let mut magazine = Magazine::empty();
+        // The last one pushed comes first: 2, 3, 4, 6, 5, and 0.
+        for index in [0, 5, 6, 4, 3, 2] {
+            magazine.push(all[index].take().unwrap());
+        }
+        let at = |index: usize| start + index * step;
+        assert_eq!(magazine.pop_run(at(2), step, 9), 0, "the first block is not a neighbour of itself");
+        assert_eq!(magazine.pop_run(at(3), step.wrapping_neg(), 0), 0, "no more than asked");
+        assert_eq!(magazine.pop_run(at(1), step, 2), 2);
+        assert_eq!((magazine.pop_run(at(3), step, 9), magazine.len()), (1, 3));
+        assert_eq!((magazine.pop_run(at(7), step.wrapping_neg(), 9), magazine.len()), (2, 1));
+        assert_eq!((magazine.pop_run(at(1), step.wrapping_neg(), 9), magazine.len()), (1, 0));
+        assert_eq!(magazine.pop_run(at(0), step, 9), 0, "there is none");
     }
 
     #[test]

@@ -135,9 +135,10 @@ impl SlabRoot {
         let size = descriptor.class().size();
         let base = base_of(slab, S::SEGMENT_SIZE).addr().get();
         let (first, last) = ((start - base) / size, (end - base) / size);
-        let twice = descriptor.with_bits(|bits| (first..last).find(|&index| !bits.insert(index)));
-        if let Some(index) = twice {
-            corruption(FREED_TWICE, ptr::without_provenance(base + index * size));
+        if first < last {
+            if let Err(twice) = descriptor.with_bits(|bits| bits.insert_run(first, last)) {
+                corruption(FREED_TWICE, ptr::without_provenance(base + twice * size));
+            }
         }
         descriptor.set_free(descriptor.free() + (last - first));
         self.out -= last - first;

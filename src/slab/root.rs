@@ -180,15 +180,20 @@ impl SlabRoot {
             // SAFETY: `locate` finds live slabs.
             let descriptor = unsafe { slab.as_ref() };
             let returned = descriptor.with_bits(|bits| {
-                let base = block.addr() - first * class.size();
+                let size = class.size();
+                let base = block.addr() - first * size;
                 let mut returned = 0;
                 let mut next = Some(first);
                 while let Some(index) = next {
-                    if !bits.insert(index) {
-                        corruption(FREED_TWICE, ptr::without_provenance(base + index * class.size()));
+                    // Blocks are often freed in the order in which they were cut, or the other way round.
+                    let addr = base + index * size;
+                    let below = magazine.pop_run(addr, size.wrapping_neg(), index);
+                    let above = if below == 0 { magazine.pop_run(addr, size, descriptor.cut() - 1 - index) } else { 0 };
+                    if let Err(twice) = bits.insert_run(index - below, index + above + 1) {
+                        corruption(FREED_TWICE, ptr::without_provenance(base + twice * size));
                     }
-                    returned += 1;
-                    // Blocks freed one after the other often lie in one slab: the next need not be looked up.
+                    returned += below + above + 1;
+                    // The next one may lie in the same slab still: then it need not be looked up.
                     next = magazine.pop_if(|block| descriptor.cut_block(block.wrapping_sub(base)));
                 }
                 returned

@@ -189,7 +189,7 @@ mod tests {
         unsafe { slab.reset(SizeClass::of(64), 5 * LEN, 2, NonNull::from(Box::leak(Box::new(Bitmap::new())))) };
         slab.set_committed(4096);
         slab.set_cut(64);
-        slab.with_bits(|bits| (48..64).for_each(|index| assert!(bits.insert(index))));
+        assert_eq!(slab.with_bits(|bits| bits.insert_run(48, 64)), Ok(()));
         slab.set_free(16);
         slab.set(LISTED, true);
         slab

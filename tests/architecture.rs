@@ -104,6 +104,7 @@ const UNSAFE_FILES: &[&str] = &[
     "slab/nursery.rs",
     "slab/pool.rs",
     "slab/range.rs",
+    "slab/returns.rs",
     "slab/root.rs",
     "slab/segment.rs",
     "slab/slab.rs",

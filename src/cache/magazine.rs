@@ -159,6 +159,15 @@ impl Magazines {
         Some(bump.addr().get() + self.bump_left.load(Relaxed) as usize)
     }
 
+    /// A block of a full magazine, for a class whose loaded magazine and bump range are empty: of the previous one, or of one
+    /// from the root's depot.
+    #[inline]
+    pub(crate) fn load_full<L: RawLock>(&self, root: Option<&Locked<L, SlabRoot>>) -> Option<NonNull<u8>> {
+        let full = self.take_previous().or_else(|| root?.lock().take_full(usize::from(self.capacity.load(Relaxed))))?;
+        self.load(full);
+        self.pop(0).map(|popped| popped.block)
+    }
+
     /// A block for a class whose loaded magazine and bump range are empty; says also whether it is all zero.
     pub(crate) fn refill<S: PageSource, L: RawLock>(
         &self,

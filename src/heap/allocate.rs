@@ -161,19 +161,21 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[cold]
     #[inline(never)]
     fn allocate_small_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
-        match self.take_young(class) {
+        match self.take_near(class) {
             Some(block) => Some(self.marked(block, class)),
             None => self.small_slow(layout, class, Terms::WithinLimit),
         }
     }
 
-    /// A block from what is open of the nursery.
-    fn take_young(&self, class: SizeClass) -> Option<NonNull<u8>> {
+    /// A block of a full magazine, or from what is open of the nursery.
+    #[inline]
+    fn take_near(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let (cache, core) = (self.cache()?, self.core()?);
         if cache.is_asked_to_flush(&core.flushes) {
             return None;
         }
-        cache.take_young(class, self.account.limit())
+        let full = cache.small(class).load_full(core.made_root(class));
+        full.or_else(|| cache.take_young(class, self.account.limit()))
     }
 
     /// A small block as it leaves the heap.

@@ -140,6 +140,11 @@ impl Depot {
         usize::from(self.magazines) * usize::from(self.magazine_len)
     }
 
+    /// Blocks in each of the magazines, if there are any.
+    pub(super) fn magazine_len(&self) -> usize {
+        usize::from(self.magazine_len)
+    }
+
     /// Takes a magazine in, unless there are `most` already or it is of another length than they are.
     pub(super) fn push(&mut self, magazine: Magazine, most: usize) -> Result<(), Magazine> {
         if self.magazines == 0 {

@@ -93,9 +93,9 @@ static RECIPROCALS: [u64; CLASSES] = {
 };
 
 /// Blocks in a magazine, at most.
-pub(crate) const LARGEST_MAGAZINE: usize = 64;
+pub(crate) const LARGEST_MAGAZINE: usize = 128;
 
-/// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most.
+/// Blocks in a full magazine: 16 KiB of them, 2 at least and 64 at most, but of the smallest 128.
 static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
     const MAGAZINE_BYTES: usize = 16 << 10;
     let mut capacities = [0; CLASSES];
@@ -103,8 +103,9 @@ static MAGAZINE_CAPACITIES: [u8; CLASSES] = {
     while class < CLASSES {
         capacities[class] = match MAGAZINE_BYTES / size_by_arithmetic(class) {
             ..2 => 2,
-            LARGEST_MAGAZINE.. => LARGEST_MAGAZINE as u8,
-            blocks => blocks as u8,
+            blocks @ 2..64 => blocks as u8,
+            64..256 => 64,
+            _ => LARGEST_MAGAZINE as u8,
         };
         class += 1;
     }
@@ -249,7 +250,9 @@ mod tests {
 
     #[test]
     fn a_magazine_has_sixteen_kilobytes_or_as_many_blocks_as_it_may() {
-        for (size, blocks) in [(16, 64), (256, 64), (272, 60), (1024, 16), (8 << 10, 2), (SMALL_MAX, 2)] {
+        let capacities =
+            [(16, 128), (64, 128), (80, 64), (256, 64), (272, 60), (1024, 16), (8 << 10, 2), (SMALL_MAX, 2)];
+        for (size, blocks) in capacities {
             assert_eq!(SizeClass::of(size).magazine_capacity(usize::MAX), blocks, "{size}");
         }
     }
@@ -306,7 +309,7 @@ mod tests {
         for index in 1..SMALL_CLASSES {
             let class = SizeClass::from_index(index);
             let capacity = class.magazine_capacity(usize::MAX);
-            assert!((2..=64).contains(&capacity));
+            assert!((2..=LARGEST_MAGAZINE).contains(&capacity));
             assert!(class.depot_capacity() == 1 || class.depot_capacity() * capacity * class.size() <= 64 << 10);
             assert!(class.magazine_capacity(256 << 10) * class.size() <= 1 << 10);
         }

@@ -21,8 +21,14 @@ pub(crate) const MEDIUM_CLASSES: usize = 40;
 /// Blocks of a class: two magazines of two.
 const STACK: usize = 4;
 
+/// Bytes that a thread may cache in medium blocks in every heap without a limit.
+const LEAST_BUDGET: usize = 4 << 20;
+
 /// Bytes that a thread caches in medium blocks at most.
-const BUDGET: usize = 4 << 20;
+const MOST_BUDGET: usize = 16 << 20;
+
+/// Share of what a heap has committed that a thread may cache, between the two.
+const COMMITTED_SHARE: usize = 4;
 
 /// Share of a heap's limit that a thread may cache.
 const LIMIT_SHARE: usize = 256;
@@ -41,6 +47,12 @@ pub(crate) struct MediumCache {
 }
 
 impl MediumCache {
+    /// Bytes that a thread may cache of a heap that has `committed` bytes and may have `limit`.
+    #[inline(always)]
+    pub(crate) fn budget(committed: usize, limit: usize) -> usize {
+        (committed / COMMITTED_SHARE).clamp(LEAST_BUDGET, MOST_BUDGET).min(limit / LIMIT_SHARE)
+    }
+
     /// The block of this medium class that came last, of `size` bytes.
     #[inline(always)]
     pub(crate) fn pop(&self, class: usize, size: usize) -> Option<NonNull<u8>> {
@@ -53,14 +65,14 @@ impl MediumCache {
 
     /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class.
     #[inline(always)]
-    pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>, limit: usize) -> bool {
+    pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>, budget: usize) -> bool {
         let stack = &self.stacks[class];
         let len = usize::from(stack.len.load(Relaxed));
         let cached = self.cached.load(Relaxed) + size;
         if len != 0 && stack.blocks[(len - 1) % STACK].get() == block.as_ptr() {
             corruption("block freed twice", block.as_ptr());
         }
-        if len >= STACK || cached > BUDGET.min(limit / LIMIT_SHARE) {
+        if len >= STACK || cached > budget {
             return false;
         }
         stack.blocks[len].set(block.as_ptr());
@@ -132,7 +144,7 @@ mod tests {
     }
 
     fn fill(cache: &MediumCache, class: usize, size: usize) -> usize {
-        (1..).take_while(|&number| cache.push(class, size, block(number), usize::MAX)).count()
+        (1..).take_while(|&number| cache.push(class, size, block(number), LEAST_BUDGET)).count()
     }
 
     #[test]
@@ -154,32 +166,40 @@ mod tests {
         let errors = last_words("cache::medium::tests::free_twice", || {
             let cache = cache();
             for number in [1, 2, 2] {
-                cache.push(0, MIB, block(number), usize::MAX);
+                cache.push(0, MIB, block(number), LEAST_BUDGET);
             }
         });
         assert!(errors.starts_with("mallocstate: block freed twice"), "{errors}");
     }
 
     #[test]
-    fn bytes_are_within_the_budget_and_within_a_share_of_the_limit() {
+    fn bytes_are_within_the_budget() {
         let cache = cache();
         assert_eq!((fill(&cache, 0, MIB), fill(&cache, 1, MIB)), (4, 0));
         assert!(cache.pop(0, MIB).is_some());
         assert_eq!(fill(&cache, 1, MIB), 1);
         cache.forget();
-        let limit = LIMIT_SHARE * MIB;
-        assert!(!cache.push(0, MIB + 1, block(1), limit));
-        assert!(cache.push(0, MIB, block(1), limit));
-        assert!(!cache.push(1, 1, block(2), limit));
-        assert!(cache.push(1, 1, block(2), limit + LIMIT_SHARE));
+        assert!(!cache.push(0, MIB + 1, block(1), MIB));
+        assert!(cache.push(0, MIB, block(1), MIB));
+        assert!(!cache.push(1, 1, block(2), MIB));
+        assert!(cache.push(1, 1, block(2), MIB + 1));
+    }
+
+    #[test]
+    fn the_budget_is_a_share_of_what_is_committed_and_of_the_limit() {
+        let shares = [(0, 4), (16, 4), (20, 5), (64, 16), (1000, 16)];
+        for (committed, budget) in shares {
+            assert_eq!(MediumCache::budget(committed * MIB, usize::MAX), budget * MIB, "{committed}");
+            assert_eq!(MediumCache::budget(committed * MIB, LIMIT_SHARE * 3), 3);
+        }
     }
 
     #[test]
     fn the_older_half_of_a_full_class_is_taken_out() {
         let cache = cache();
-        (1..STACK).for_each(|number| assert!(cache.push(7, MIB, block(number), usize::MAX)));
+        (1..STACK).for_each(|number| assert!(cache.push(7, MIB, block(number), LEAST_BUDGET)));
         assert_eq!(cache.take_older(7, MIB), [None; 2]);
-        assert!(cache.push(7, MIB, block(STACK), usize::MAX));
+        assert!(cache.push(7, MIB, block(STACK), LEAST_BUDGET));
         assert_eq!(cache.take_older(7, MIB), [Some(block(1)), Some(block(2))]);
         assert_eq!(cache.cached(7), 2);
         assert_eq!(fill(&cache, 8, MIB), 2, "what the budget has left");
@@ -191,7 +211,7 @@ mod tests {
         let cache = cache();
         for forget in [false, true] {
             assert_eq!((fill(&cache, 1, MIB), fill(&cache, 39, 1)), (4, 0));
-            assert!(cache.pop(1, MIB).is_some() && cache.push(39, 1, block(9), usize::MAX));
+            assert!(cache.pop(1, MIB).is_some() && cache.push(39, 1, block(9), LEAST_BUDGET));
             if forget {
                 cache.forget();
             } else {

@@ -178,8 +178,8 @@ impl Nursery {
         if start + len > self.open() {
             return None;
         }
-        let mut granule = self.granule(start);
-        while granule < self.granule(start + len) {
+        let (mut granule, end) = (self.granule(start), self.granule(start + len));
+        while granule < end {
             self.tag(granule).write(Some(class));
             granule += size / GRANULE;
         }

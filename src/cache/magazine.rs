@@ -161,9 +161,9 @@ impl Magazines {
 
     /// A block of a full magazine, for a class whose loaded magazine and bump range are empty: of the previous one, or of one
     /// from the root's depot.
-    #[inline]
-    pub(crate) fn load_full<L: RawLock>(&self, root: Option<&Locked<L, SlabRoot>>) -> Option<NonNull<u8>> {
-        let full = self.take_previous().or_else(|| root?.lock().take_full(usize::from(self.capacity.load(Relaxed))))?;
+    #[inline(never)]
+    pub(crate) fn load_full<L: RawLock>(&self, root: &Locked<L, SlabRoot>) -> Option<NonNull<u8>> {
+        let full = self.take_previous().or_else(|| root.lock().take_full(usize::from(self.capacity.load(Relaxed))))?;
         self.load(full);
         self.pop(0).map(|popped| popped.block)
     }

@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! - `cached` is the sum of the class sizes of all blocks, at most the budget it was last pushed within.
+//! - `cached` is the sum of the class sizes of all blocks, at most the budget that was set last.
 //! - Only the thread that leases the cache's slot, or the holder of an exclusive borrow of the heap, writes.
 
 use core::array;
@@ -39,18 +39,18 @@ struct Stack {
     len: AtomicU8,
 }
 
-/// The medium blocks that a thread keeps; all zero is the empty state.
+/// The medium blocks that a thread keeps; all zero is the empty state, without a budget.
 #[repr(C)]
 pub(crate) struct MediumCache {
     cached: AtomicUsize,
+    budget: Cell<usize>,
     stacks: [Stack; MEDIUM_CLASSES],
 }
 
 impl MediumCache {
-    /// Bytes that a thread may cache of a heap that has `committed` bytes and may have `limit`.
-    #[inline(always)]
-    pub(crate) fn budget(committed: usize, limit: usize) -> usize {
-        (committed / COMMITTED_SHARE).clamp(LEAST_BUDGET, MOST_BUDGET).min(limit / LIMIT_SHARE)
+    /// Sets what may be cached, of a heap that has `committed` bytes and may have `limit`.
+    pub(crate) fn set_budget(&self, committed: usize, limit: usize) {
+        self.budget.set((committed / COMMITTED_SHARE).clamp(LEAST_BUDGET, MOST_BUDGET).min(limit / LIMIT_SHARE));
     }
 
     /// The block of this medium class that came last, of `size` bytes.
@@ -63,16 +63,17 @@ impl MediumCache {
         NonNull::new(stack.blocks[usize::from(len) % STACK].get())
     }
 
-    /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class.
+    /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class. A cache that was just emptied has no budget: the next
+    /// block finds what the heap's limit is now.
     #[inline(always)]
-    pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>, budget: usize) -> bool {
+    pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>) -> bool {
         let stack = &self.stacks[class];
         let len = usize::from(stack.len.load(Relaxed));
         let cached = self.cached.load(Relaxed) + size;
         if len != 0 && stack.blocks[(len - 1) % STACK].get() == block.as_ptr() {
             corruption("block freed twice", block.as_ptr());
         }
-        if len >= STACK || cached > budget {
+        if len >= STACK || cached > self.budget.get() {
             return false;
         }
         stack.blocks[len].set(block.as_ptr());
@@ -111,11 +112,13 @@ impl MediumCache {
                 .for_each(|block| give(class, block));
         }
         self.cached.store(0, Relaxed);
+        self.budget.set(0);
     }
 
     /// Forgets all blocks: their segments are gone.
     pub(crate) fn forget(&self) {
         self.cached.store(0, Relaxed);
+        self.budget.set(0);
         for stack in &self.stacks {
             stack.len.store(0, Relaxed);
             stack.blocks.iter().for_each(|block| block.set(ptr::null_mut()));
@@ -135,7 +138,10 @@ mod tests {
 
     fn cache() -> MediumCache {
         let stack = || Stack { blocks: [const { Cell::new(ptr::null_mut()) }; STACK], len: AtomicU8::new(0) };
-        MediumCache { cached: AtomicUsize::new(0), stacks: array::from_fn(|_| stack()) }
+        let stacks = array::from_fn(|_| stack());
+        let cache = MediumCache { cached: AtomicUsize::new(0), budget: Cell::new(0), stacks };
+        cache.set_budget(0, usize::MAX);
+        cache
     }
 
     /// Only its address is looked at.
@@ -144,7 +150,7 @@ mod tests {
     }
 
     fn fill(cache: &MediumCache, class: usize, size: usize) -> usize {
-        (1..).take_while(|&number| cache.push(class, size, block(number), LEAST_BUDGET)).count()
+        (1..).take_while(|&number| cache.push(class, size, block(number))).count()
     }
 
     #[test]
@@ -166,7 +172,7 @@ mod tests {
         let errors = last_words("cache::medium::tests::free_twice", || {
             let cache = cache();
             for number in [1, 2, 2] {
-                cache.push(0, MIB, block(number), LEAST_BUDGET);
+                cache.push(0, MIB, block(number));
             }
         });
         assert!(errors.starts_with("mallocstate: block freed twice"), "{errors}");
@@ -179,27 +185,32 @@ mod tests {
         assert!(cache.pop(0, MIB).is_some());
         assert_eq!(fill(&cache, 1, MIB), 1);
         cache.forget();
-        assert!(!cache.push(0, MIB + 1, block(1), MIB));
-        assert!(cache.push(0, MIB, block(1), MIB));
-        assert!(!cache.push(1, 1, block(2), MIB));
-        assert!(cache.push(1, 1, block(2), MIB + 1));
+        assert!(!cache.push(0, 1, block(1)), "there is no budget yet");
+        cache.set_budget(0, LIMIT_SHARE * MIB);
+        assert!(!cache.push(0, MIB + 1, block(1)));
+        assert!(cache.push(0, MIB, block(1)));
+        assert!(!cache.push(1, 1, block(2)));
+        cache.set_budget(0, LIMIT_SHARE * (MIB + 1));
+        assert!(cache.push(1, 1, block(2)));
     }
 
     #[test]
     fn the_budget_is_a_share_of_what_is_committed_and_of_the_limit() {
-        let shares = [(0, 4), (16, 4), (20, 5), (64, 16), (1000, 16)];
-        for (committed, budget) in shares {
-            assert_eq!(MediumCache::budget(committed * MIB, usize::MAX), budget * MIB, "{committed}");
-            assert_eq!(MediumCache::budget(committed * MIB, LIMIT_SHARE * 3), 3);
+        let cache = cache();
+        for (committed, budget) in [(0, 4), (16, 4), (20, 5), (64, 16), (1000, 16)] {
+            cache.set_budget(committed * MIB, usize::MAX);
+            assert_eq!(cache.budget.get(), budget * MIB, "{committed}");
+            cache.set_budget(committed * MIB, LIMIT_SHARE * 3);
+            assert_eq!(cache.budget.get(), 3);
         }
     }
 
     #[test]
     fn the_older_half_of_a_full_class_is_taken_out() {
         let cache = cache();
-        (1..STACK).for_each(|number| assert!(cache.push(7, MIB, block(number), LEAST_BUDGET)));
+        (1..STACK).for_each(|number| assert!(cache.push(7, MIB, block(number))));
         assert_eq!(cache.take_older(7, MIB), [None; 2]);
-        assert!(cache.push(7, MIB, block(STACK), LEAST_BUDGET));
+        assert!(cache.push(7, MIB, block(STACK)));
         assert_eq!(cache.take_older(7, MIB), [Some(block(1)), Some(block(2))]);
         assert_eq!(cache.cached(7), 2);
         assert_eq!(fill(&cache, 8, MIB), 2, "what the budget has left");
@@ -210,8 +221,9 @@ mod tests {
     fn everything_is_drained_or_forgotten() {
         let cache = cache();
         for forget in [false, true] {
+            cache.set_budget(0, usize::MAX);
             assert_eq!((fill(&cache, 1, MIB), fill(&cache, 39, 1)), (4, 0));
-            assert!(cache.pop(1, MIB).is_some() && cache.push(39, 1, block(9), LEAST_BUDGET));
+            assert!(cache.pop(1, MIB).is_some() && cache.push(39, 1, block(9)));
             if forget {
                 cache.forget();
             } else {
@@ -221,6 +233,7 @@ mod tests {
             }
             assert!((0..MEDIUM_CLASSES).all(|class| cache.cached(class) == 0 && cache.pop(class, 1).is_none()));
         }
+        cache.set_budget(0, usize::MAX);
         assert_eq!(fill(&cache, 5, MIB), 4);
     }
 }

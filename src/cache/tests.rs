@@ -328,7 +328,8 @@ fn a_cache_has_its_medium_part_from_when_it_is_set() {
     // SAFETY: the place is a medium part's, nobody else's, and there for good.
     unsafe { cache.set_medium(place.cast()) };
     let medium = cache.medium().expect("it was set");
-    assert!(medium.push(0, 40 << 10, NonNull::dangling(), usize::MAX));
+    medium.set_budget(0, usize::MAX);
+    assert!(medium.push(0, 40 << 10, NonNull::dangling()));
     cache.forget();
     assert_eq!(medium.cached(0), 0);
 }

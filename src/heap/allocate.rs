@@ -174,7 +174,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         if cache.is_asked_to_flush(&core.flushes) {
             return None;
         }
-        let full = cache.small(class).load_full(core.made_root(class));
+        // A class without a root lives from the nursery.
+        let full = core.made_root(class).and_then(|root| cache.small(class).load_full(root));
         full.or_else(|| cache.take_young(class, self.account.limit()))
     }
 

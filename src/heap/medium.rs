@@ -107,16 +107,11 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     #[inline(always)]
-    fn medium_budget(&self) -> usize {
-        MediumCache::budget(self.account.committed(), self.account.limit())
-    }
-
-    #[inline(always)]
     pub(crate) fn free_medium(&self, block: NonNull<u8>, class: SizeClass) {
         self.poison_freed(block, class);
         let cached = self.cache().and_then(ThreadCache::medium);
         let (index, size) = (medium_index::<S>(class), class.size());
-        if !cached.is_some_and(|medium| medium.push(index, size, block, self.medium_budget())) {
+        if !cached.is_some_and(|medium| medium.push(index, size, block)) {
             self.free_medium_slow(block, class);
         }
     }
@@ -130,11 +125,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             let Some(medium) = cache.and_then(|cache| self.medium_cache(core, cache)) else {
                 return [Some(block), None, None];
             };
-            if medium.push(index, size, block, self.medium_budget()) {
+            medium.set_budget(self.account.committed(), self.account.limit());
+            if medium.push(index, size, block) {
                 return [None; 3];
             }
             let [first, second] = medium.take_older(index, size);
-            let kept = medium.push(index, size, block, self.medium_budget());
+            let kept = medium.push(index, size, block);
             [first, second, (!kept).then_some(block)]
         });
         let context = self.context(core);

@@ -45,16 +45,16 @@ fn churn_step<P: Peer>(mut churn: Churn<P>) -> Churn<P> {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_079_026))]
-#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_727_027))]
+#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_059_026))]
+#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_713_027))]
 fn create_and_destroy<P: Peer>(mut lives: Lives<P>) -> Lives<P> {
     lives.live(TIMES);
     lives
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_375_636))]
-#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_326_726))]
+#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_304_679))]
+#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_355_716))]
 fn request_of_50<P: Peer>(mut requests: Requests<P>) -> Requests<P> {
     requests.serve(TIMES);
     requests

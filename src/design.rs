@@ -86,7 +86,8 @@
 //! - *The medium part of a cache* keeps up to four pointers a class (two magazines of two) in the cache itself rather than
 //!   threaded through the blocks: nothing of a medium block is touched. Its budget is a quarter of what
 //!   the heap has committed, 4 MiB a thread at least and 16 at most: with 16 instead of 4, 16 B..512 KiB churn takes 59 ns
-//!   instead of 77 (threaded 64 and 81, minimum of 15 short runs each); resident memory after churn of 16 B..64 KiB stayed the same.
+//!   instead of 77 (threaded 64 and 81, minimum of 15 short runs each); resident memory after churn of 16 B..64 KiB stayed
+//!   the same.
 //! - *The nursery* comes before a class's first slab; blocks from it are never known to be zero.
 //! - *Classes are 16 bytes apart to 512 bytes*, not to 256, so that most layouts have their class without a load, which the
 //!   way to the magazine would wait for. A pair of an opaque layout of 32 bytes took 7.5 ns instead of 8.5 (minimum of 75

@@ -63,8 +63,8 @@ impl MediumCache {
         NonNull::new(stack.blocks[usize::from(len) % STACK].get())
     }
 
-    /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class. A cache that was just emptied has no budget: the next
-    /// block finds what the heap's limit is now.
+    /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class. A cache that was
+    /// just emptied has no budget, so that the next block goes the long way, which finds what the heap's limit is now.
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>) -> bool {
         let stack = &self.stacks[class];

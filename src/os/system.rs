@@ -76,11 +76,13 @@ impl SystemPages {
     }
 }
 
-/// A request that any segment satisfies.
+/// A request that a segment satisfies. Where addresses are not scarce, what needs a good part of one has all of it: the cache
+/// has segments whose pages are there already, and a block in one can grow.
 #[cfg(feature = "std")]
 fn wants_segment(request: &MapRequest) -> bool {
     let segment = SystemPages::SEGMENT_SIZE;
-    request.len == segment && request.align <= segment && is_aligned(request.offset, request.align)
+    let least = if usize::BITS < 64 { segment } else { segment / 4 };
+    (least..=segment).contains(&request.len) && request.align <= segment && is_aligned(request.offset, request.align)
 }
 
 /// A range that [`wants_segment`] asks for.
@@ -123,8 +125,10 @@ unsafe impl PageSource for SystemPages {
 
     fn map(&self, request: MapRequest) -> Result<Pages, PageError> {
         let page = native::page_size();
-        let pages = match wants_segment(&request).then(|| cached(&request)).flatten() {
+        let wants = wants_segment(&request);
+        let pages = match wants.then(|| cached(&request)).flatten() {
             Some(pages) => pages,
+            None if wants => fresh(&request, SystemPages::SEGMENT_SIZE)?,
             None => fresh(&request, checked_align_up(request.len, page).ok_or(PageError)?)?,
         };
         // SAFETY: the range was handed out just now.
@@ -206,6 +210,7 @@ unsafe impl PageSource for SystemPages {
 #[cfg(all(test, feature = "std", any(unix, windows)))]
 mod tests {
     use super::*;
+    use crate::primitives::address::align_up;
     use crate::primitives::scale::scale;
 
     const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
@@ -263,6 +268,20 @@ mod tests {
         let again = map(HugeAdvice::Against);
         assert!(again.ptr != pages.ptr || again.zero_from == 0);
         unmap(&again, 0);
+    }
+
+    #[test]
+    fn what_needs_a_good_part_of_a_segment_has_all_of_it_where_addresses_are_plenty() {
+        let plenty = usize::BITS >= 64;
+        for (len, whole) in [(SEGMENT / 4 - 1, false), (SEGMENT / 4, plenty), (SEGMENT - 1, plenty), (SEGMENT, true)] {
+            let request = MapRequest { len, least: len, align: SEGMENT, offset: 0, huge: HugeAdvice::Against };
+            let pages = SystemPages::new().map(request).unwrap();
+            assert_eq!(pages.len, if whole { SEGMENT } else { align_up(len, native::page_size()) });
+            // SAFETY: the range is handed out, and nobody else's.
+            unsafe { SystemPages::new().commit(pages.ptr, pages.len).unwrap() };
+            assert!(is_zero(&pages));
+            unmap(&pages, 0);
+        }
     }
 
     #[test]

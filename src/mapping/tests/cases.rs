@@ -5,7 +5,9 @@
 use core::ptr::NonNull;
 use std::vec::Vec;
 
-use super::super::list::{MappingBlock, MappingList};
+#[cfg(target_os = "linux")]
+use super::super::list::MappingBlock;
+use super::super::list::MappingList;
 use super::super::segment::{Mapping, OVERHEAD};
 use super::{Heap, Live, MIB, SEGMENT};
 use crate::os::PageSource;

@@ -84,10 +84,12 @@ impl Bits {
         match step {
             BitStep::Insert { first, count } => {
                 let first = usize::from(first) % Bitmap::BITS;
-                for bit in first..(first + usize::from(count)).min(Bitmap::BITS) {
-                    let before = std::mem::replace(&mut self.set[bit], true);
-                    assert_eq!(self.bitmap.insert(bit), !before);
-                }
+                let end = (first + 1 + usize::from(count)).min(Bitmap::BITS);
+                let twice = (first..end).find(|&bit| self.set[bit]);
+                assert_eq!(self.bitmap.insert_run(first, end), twice.map_or(Ok(()), Err));
+                // It goes word by word, and stops before the one that has the number already.
+                let stop = twice.map_or(end, |bit| first.max(bit / 64 * 64));
+                self.set[first..stop].fill(true);
             }
             BitStep::Take(most) => {
                 let most = usize::from(most) % (Bitmap::BITS + 9);

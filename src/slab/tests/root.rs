@@ -345,6 +345,31 @@ fn damage_is_told_by_the_deep_check() {
 }
 
 #[test]
+fn the_blocks_that_come_back_are_those_that_are_free() {
+    // What stands last goes first: a gap, neighbours up and down, both at once, and some of each.
+    for order in [&[2, 0][..], &[0, 2], &[3, 2, 1, 0], &[0, 1, 2, 3], &[4, 6, 5], &[1, 0, 5, 7, 6, 3]] {
+        let mut rooted = Rooted::new(64);
+        let range = rooted.range(None);
+        let blocks: Vec<_> = order
+            .iter()
+            // SAFETY: the range is longer.
+            .map(|&index| unsafe { range.start.add(index * 64) })
+            .collect();
+        let mut magazine = Magazine::empty();
+        // SAFETY: the blocks are free, and in no list.
+        blocks.iter().for_each(|&block| magazine.push(unsafe { Block::new(block) }));
+        let context = SlabContext { supply: rooted.home.supply(None), pool: &rooted.home.pool };
+        rooted.root.return_blocks(&context, rooted.class, magazine);
+        let mut free = rooted.magazine();
+        let mut found: Vec<usize> = core::iter::from_fn(|| free.pop().map(|block| block.addr())).collect();
+        let mut expected: Vec<usize> = blocks.iter().map(|block| block.addr().get()).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{order:?}");
+    }
+}
+
+#[test]
 fn a_block_that_came_back_twice_is_named() {
     let errors = last_words("slab::tests::root::a_block_that_came_back_twice_is_named", || {
         let mut rooted = Rooted::new(64);

@@ -50,7 +50,7 @@ pub(super) fn check_slab(class: u8, largest: u8, offset: u32) {
     assert_eq!((class.blocks_in(offset), class.blocks_in(len)), (offset / size, len / size));
     assert_eq!(class.block_index(offset), (offset % size == 0).then_some(offset / size));
     assert_eq!(class.block_index(offset / size * size), Some(offset / size));
-    let capacity = ((16 << 10) / size).clamp(2, 64);
+    let capacity = if size <= 64 { 128 } else { ((16 << 10) / size).clamp(2, 64) };
     assert_eq!(class.magazine_capacity(usize::MAX), capacity);
     assert!(class.magazine_capacity(offset) * size <= offset / 256);
     assert!(class.magazine_capacity(offset) <= capacity);

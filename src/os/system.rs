@@ -23,6 +23,9 @@ use crate::primitives::address::{checked_align_up, is_aligned};
 /// All values of the type are the same source. It keeps recently released segments for the whole process, so that a
 /// heap made soon after makes no system call and finds warm memory; what a heap left in them passes to the next one.
 ///
+/// On 64-bit systems a range of a quarter of a segment or more has the addresses of a whole one, so that it, too, comes from
+/// there; what an earlier heap touched behind it stays resident meanwhile. Not so with the feature `hardened`.
+///
 /// With the feature `hardened` a page that cannot be touched (64 KiB on Windows) stands in front of each range and behind it,
 /// beside the range's own length, and ranges do not grow in place.
 ///

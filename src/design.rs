@@ -47,7 +47,8 @@
 //! | --- | --- |
 //! | layout → route: size rounded up to its alignment, one shift to 512 bytes | `heap/route.rs`, `slab/size_class.rs` |
 //! | the thread's cache: one thread-local load, one load from the table in the heap itself | `heap/caches.rs`, `cache/slot.rs` |
-//! | pop the loaded magazine, else cut from the bump range | `cache/magazine.rs` |
+//! | pop the loaded magazine | `cache/magazine.rs` |
+//! | out of line: the next kilobyte of the bump range becomes the loaded magazine | `cache/magazine.rs` |
 //! | out of line, while the heap is young: a run of the nursery | `cache/thread_cache.rs`, `slab/nursery.rs` |
 //! | out of line: previous magazine, depot, bitmaps of partial slabs, next portion, new slab | `cache/magazine.rs`, `slab/root.rs`, `slab/range.rs`, `slab/pool.rs` |
 //! | a medium block: the cache's few, its root, other roots' free memory, a new segment | `heap/medium.rs`, `cache/medium.rs`, `coalesce/root.rs` |
@@ -107,6 +108,10 @@
 //!   32-bit systems and in hardened builds, where a guard ends it: from the process's cache, where that has one, and with room
 //!   to grow. A map of boxes with a table of 1.5 MiB, made again and again in new heaps, took 2 269 page faults in 0.3 s
 //!   instead of 19 977.
+//! - *Fresh blocks are loaded, a kilobyte at a time*, rather than cut on the common path: whether the next block is a freed or
+//!   a fresh one is a branch that no processor foresees where both are about. A request of 5000 took 94 µs instead of 102
+//!   (threaded 99 and 107), one of 300 8.1 instead of 8.6 (9.0 and 9.6), a pair of an opaque layout of 1 KiB 6.0 ns threaded
+//!   instead of 7.5; a document parsed into a tree, nothing of which is freed before its end, 11.3 ms instead of 10.8.
 //! - *Blocks go back to a slab in runs*: what follows in a magazine and lies in the same slab is not looked up again, but its
 //!   start and its bit are checked as ever; and neighbours, up or down, enter the bitmap a word at a time. 100 000 blocks of
 //!   48 bytes, allocated and freed, took 68 instructions each instead of 197; 92 without the second half of that.

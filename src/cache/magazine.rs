@@ -2,8 +2,8 @@
 //! a run of the nursery; and a class that never had another one has no root.
 //!
 //! ```text
-//! allocate ◄── loaded ◄── previous ◄── depot ◄── bitmaps ◄── bump range ◄── portion, slab
-//! free     ──► loaded ──► previous ──► depot ──► bitmaps
+//! allocate ◄── loaded ◄── bump range ◄── previous ◄── depot ◄── bitmaps ◄── portion, slab
+//! free     ──► loaded ─────────────────► previous ──► depot ──► bitmaps
 //! ```
 //!
 //! The two magazines are Bonwick & Adams 2001: a lock is taken once for at least `capacity` operations, since `previous`
@@ -41,62 +41,61 @@ pub(crate) struct Magazines {
     previous: AtomicPtr<u8>,
 }
 
-/// Fresh blocks come out of line, a magazine at a time, shuffled.
+/// Fresh blocks are handed out in an order that cannot be foreseen.
 const SHUFFLED: bool = cfg!(feature = "hardened");
 
-/// A block that a cache has handed out.
-pub(crate) struct Popped {
-    pub(crate) block: NonNull<u8>,
-    /// It came from the bump range.
-    pub(crate) bumped: bool,
-}
+/// Bytes of fresh blocks that are loaded at a time, where one block is not more; where they are shuffled, whole magazines.
+const FRESH_BYTES: usize = if SHUFFLED { 1 << 20 } else { 1 << 10 };
 
 impl Magazines {
-    /// A block of `size` bytes from the loaded magazine, else from the bump range.
+    /// A block from the loaded magazine.
     #[inline(always)]
-    pub(crate) fn pop(&self, size: usize) -> Option<Popped> {
-        if let Some(block) = NonNull::new(self.loaded.get()) {
-            // SAFETY: a block of the loaded magazine is free, and was linked when it came.
-            self.loaded.set(unsafe { link::next(block) });
-            self.room.store(self.room.load(Relaxed) + 1, Relaxed);
-            return Some(Popped { block, bumped: false });
-        }
-        if SHUFFLED {
-            return None;
-        }
-        self.cut(size).map(|block| Popped { block, bumped: true })
+    pub(crate) fn pop(&self) -> Option<NonNull<u8>> {
+        let block = NonNull::new(self.loaded.get())?;
+        // SAFETY: a block of the loaded magazine is free, and was linked when it came.
+        self.loaded.set(unsafe { link::next(block) });
+        self.room.store(self.room.load(Relaxed) + 1, Relaxed);
+        Some(block)
     }
 
-    /// The next block of the bump range.
-    #[inline(always)]
-    fn cut(&self, size: usize) -> Option<NonNull<u8>> {
-        let left = self.bump_left.load(Relaxed);
-        if left == 0 {
-            return None;
+    /// The next block of the bump range, where none is loaded and blocks may come in order: as it is in its slab.
+    #[inline]
+    pub(crate) fn cut_one(&self, size: usize) -> Option<NonNull<u8>> {
+        if SHUFFLED || !self.loaded.get().is_null() { None } else { self.cut(size) }
+    }
+
+    /// The next `len` bytes of the bump range.
+    #[inline]
+    fn cut(&self, len: usize) -> Option<NonNull<u8>> {
+        let left = (self.bump_left.load(Relaxed) as usize).checked_sub(len)?;
+        let start = NonNull::new(self.bump.get())?;
+        self.bump_left.store(left as u32, Relaxed);
+        self.bump.set(start.as_ptr().wrapping_add(len));
+        Some(start)
+    }
+
+    /// The next block of the bump range, for a class that has none loaded; a few behind it are loaded, so that the next ones
+    /// come as those do that were freed: which of both it is, no processor could foresee.
+    #[inline]
+    pub(crate) fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
+        let (left, capacity) = (self.bump_left.load(Relaxed) as usize, usize::from(self.capacity.load(Relaxed)));
+        let most = left.min(capacity * size).min(FRESH_BYTES);
+        // Blocks of the smallest class have no bytes.
+        if most < 2 * size.max(1) {
+            return self.cut(size);
         }
-        self.bump_left.store(left - size as u32, Relaxed);
-        let start = self.bump.get();
-        self.bump.set(start.wrapping_add(size));
-        // SAFETY: while something is left, `bump` points to it.
-        Some(unsafe { NonNull::new_unchecked(start) })
-    }
-
-    /// The first block of a new bump range.
-    #[cfg(not(feature = "hardened"))]
-    fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
-        self.cut(size)
-    }
-
-    /// A block of the bump range; a magazine of others is loaded, in an order that cannot be foreseen.
-    #[cfg(feature = "hardened")]
-    fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
+        let mut end = most - most % size;
+        let start = self.cut(end)?;
         let mut magazine = Magazine::empty();
-        for _ in 0..self.capacity.load(Relaxed).max(1) {
-            let Some(block) = self.cut(size) else { break };
+        while end > 0 {
+            end -= size;
+            // SAFETY: what was cut starts there, and has more than `end` bytes.
+            let block = unsafe { start.byte_add(end) };
             // SAFETY: what was cut is free, and in no list.
             magazine.push(unsafe { Block::new(block) });
         }
-        magazine = magazine.shuffled();
+        #[cfg(feature = "hardened")]
+        let mut magazine = magazine.shuffled();
         let block = magazine.pop()?;
         self.load(magazine);
         Some(block.into_raw())
@@ -165,7 +164,7 @@ impl Magazines {
     pub(crate) fn load_full<L: RawLock>(&self, root: &Locked<L, SlabRoot>) -> Option<NonNull<u8>> {
         let full = self.take_previous().or_else(|| root.lock().take_full(usize::from(self.capacity.load(Relaxed))))?;
         self.load(full);
-        self.pop(0).map(|popped| popped.block)
+        self.pop()
     }
 
     /// A block for a class whose loaded magazine and bump range are empty; says also whether it is all zero.
@@ -180,11 +179,6 @@ impl Magazines {
         } else {
             let capacity = class.magazine_capacity(context.supply.account.limit());
             self.set_capacity(capacity);
-            if SHUFFLED {
-                if let Some(block) = self.cut_fresh(class.size()) {
-                    return Ok((block, false));
-                }
-            }
             // Not in the `match` itself: the lock would be held in its arms.
             let refill = root.lock().refill(context, class, capacity, self.bump_end())?;
             match refill {
@@ -198,14 +192,13 @@ impl Magazines {
                     return block.map(|block| (block, false)).ok_or(Refusal::Source);
                 }
                 Refill::Range(range) => {
-                    self.bump.set(range.start.as_ptr());
-                    self.bump_left.store(range.len as u32, Relaxed);
+                    self.set_range(&range);
                     let block = self.cut_fresh(class.size()).ok_or(Refusal::Source)?;
                     return Ok((block, range.zeroed));
                 }
             }
         }
-        self.pop(class.size()).map(|popped| (popped.block, false)).ok_or(Refusal::Source)
+        self.pop().map(|block| (block, false)).ok_or(Refusal::Source)
     }
 
     /// Loads as many blocks as there is room for, and hands the others back.
@@ -221,15 +214,21 @@ impl Magazines {
         rest
     }
 
+    /// Starts a bump range, where the last one has ended.
+    #[inline]
+    fn set_range(&self, range: &BumpRange) {
+        self.bump.set(range.start.as_ptr());
+        self.bump_left.store(range.len as u32, Relaxed);
+    }
+
     /// The first block of a run from the nursery, for a class that has no other: `capacity` is what a magazine may have.
     #[inline]
-    pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> NonNull<u8> {
+    pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> Option<NonNull<u8>> {
         if self.capacity.load(Relaxed) == 0 {
             self.set_capacity(capacity);
         }
-        self.bump.set(run.start.as_ptr().wrapping_add(size));
-        self.bump_left.store((run.len - size) as u32, Relaxed);
-        run.start
+        self.set_range(&run);
+        self.cut_fresh(size)
     }
 
     /// Whether a refill would find the previous magazine.

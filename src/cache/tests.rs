@@ -63,8 +63,9 @@ impl Heap {
     }
 
     fn allocate(&self, of: &Class, thread: usize) -> Result<NonNull<u8>, Refusal> {
-        match of.caches[thread].pop(of.class.size()) {
-            Some(popped) => Ok(popped.block),
+        let near = of.caches[thread].pop().or_else(|| of.caches[thread].cut_fresh(of.class.size()));
+        match near {
+            Some(block) => Ok(block),
             None => of.caches[thread].refill(&of.root, &self.context(), of.class).map(|(block, _)| block),
         }
     }
@@ -269,7 +270,7 @@ fn the_nursery_waits_until_what_was_freed_is_used_again() {
     let cache = unsafe { cache_with(&FlushRequests::none(), segment.nursery()).as_ref() };
     let class = SizeClass::of(64);
     let (small, capacity) = (cache.small(class), class.magazine_capacity(usize::MAX));
-    let pop = || small.pop(class.size()).map(|popped| popped.block);
+    let pop = || small.pop().or_else(|| small.cut_fresh(class.size()));
     let take = || pop().or_else(|| cache.open_young(&context.supply, class));
     let blocks: Vec<_> = (0..=capacity).map(|_| take().unwrap()).collect();
     while pop().is_some() {}

@@ -83,7 +83,7 @@ impl ThreadCache {
         }
         let run = nursery.cut(class)?;
         self.set_fresh(class, false);
-        Some(small.open_run(run, class.size(), class.magazine_capacity(limit)))
+        small.open_run(run, class.size(), class.magazine_capacity(limit))
     }
 
     /// As [`take_young`](Self::take_young), where more of the nursery must be opened first.

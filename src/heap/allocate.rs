@@ -55,9 +55,8 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     fn take_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
         match known_route::<S>(layout) {
             Route::Small(class) => {
-                let popped = self.cache().and_then(|cache| cache.small(class).pop(class.size()));
-                let block = match popped {
-                    Some(popped) => popped.block,
+                let block = match self.cache().and_then(|cache| cache.small(class).pop()) {
+                    Some(block) => block,
                     None => return self.allocate_small_slow(layout, class),
                 };
                 #[cfg(any(debug_assertions, feature = "hardened"))]
@@ -75,14 +74,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     pub(crate) fn allocate_zeroed_block(&self, layout: Layout) -> Option<NonNull<[u8]>> {
         let (block, zero_from) = match route::<S>(layout) {
             Route::Small(class) => {
-                let cache = self.cache();
-                let fresh = cache.filter(|cache| cache.is_fresh(class));
-                match fresh.and_then(|cache| cache.small(class).pop(class.size())) {
-                    Some(popped) => {
+                let fresh = self.cache().filter(|cache| cache.is_fresh(class));
+                match fresh.and_then(|cache| cache.small(class).cut_one(class.size())) {
+                    Some(block) => {
                         #[cfg(any(debug_assertions, feature = "hardened"))]
-                        self.mark_allocated(popped.block, class);
-                        let block = NonNull::slice_from_raw_parts(popped.block, class.size());
-                        (block, if popped.bumped { 0 } else { usize::MAX })
+                        self.mark_allocated(block, class);
+                        (NonNull::slice_from_raw_parts(block, class.size()), 0)
                     }
                     None => (self.take_block(layout)?, usize::MAX),
                 }
@@ -167,12 +164,15 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
     }
 
-    /// A block of a full magazine, or from what is open of the nursery.
+    /// A block from the bump range, of a full magazine, or from what is open of the nursery.
     #[inline]
     fn take_near(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let (cache, core) = (self.cache()?, self.core()?);
         if cache.is_asked_to_flush(&core.flushes) {
             return None;
+        }
+        if let Some(block) = cache.small(class).cut_fresh(class.size()) {
+            return Some(block);
         }
         // A class without a root lives from the nursery.
         let full = core.made_root(class).and_then(|root| cache.small(class).load_full(root));
@@ -204,8 +204,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let context = self.context_on(core, terms);
         let Some(cache) = cache else { return take_one(core.root(class, &context)?, &context, class) };
         // A thread beyond the inline table comes here with blocks in its cache.
-        if let Some(popped) = cache.small(class).pop(class.size()) {
-            return Ok(popped.block);
+        let small = cache.small(class);
+        if let Some(block) = small.pop().or_else(|| small.cut_fresh(class.size())) {
+            return Ok(block);
         }
         if let Some(block) = cache.open_young(&context.supply, class) {
             return Ok(block);

@@ -254,7 +254,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     ///
     /// A heap with a limit caches less: two magazines of at most `limit / 256` bytes a class, and no depot. What running
     /// threads have cached so far comes back when they next take the long way: each has at most 32 KiB a class, four
-    /// blocks where these are larger than 8 KiB, what is left of a bump range, and 4 MiB of medium blocks. The first blocks of
+    /// blocks where these are larger than 8 KiB, what is left of a bump range, and 4 to 16 MiB of medium blocks. The first blocks of
     /// a heap share 64 KiB at most, which come back when all of them have.
     ///
     /// ```

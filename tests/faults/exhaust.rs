@@ -188,8 +188,10 @@ pub(crate) fn exhaust<M: Mode>(
         tried += 1;
         came_about += usize::from(outcome.refusals > 0);
     }
-    // Not quite all: which slot the other threads get, and so which root, is not the same in each run.
-    assert!(tried - came_about <= (tried / 20).max(1), "of {tried} faults {came_about} came about");
+    // Not quite all: which slot the other threads get, and so which root, is not the same in each run; nor is the order of
+    // a hardened heap's blocks, on which it depends when a slab is full or empty.
+    let share = if cfg!(feature = "hardened") { 2 } else { 20 };
+    assert!(tried - came_about <= (tried / share).max(1), "of {tried} faults {came_about} came about");
 }
 
 /// Of how many faults one is tried: of so many in a debug build, of a tenth of that in others. All of them take minutes;

@@ -67,11 +67,15 @@ impl Magazines {
     /// The next `len` bytes of the bump range.
     #[inline]
     fn cut(&self, len: usize) -> Option<NonNull<u8>> {
-        let left = (self.bump_left.load(Relaxed) as usize).checked_sub(len)?;
-        let start = NonNull::new(self.bump.get())?;
-        self.bump_left.store(left as u32, Relaxed);
-        self.bump.set(start.as_ptr().wrapping_add(len));
-        Some(start)
+        let left = self.bump_left.load(Relaxed);
+        if left == 0 {
+            return None;
+        }
+        self.bump_left.store(left - len as u32, Relaxed);
+        let start = self.bump.get();
+        self.bump.set(start.wrapping_add(len));
+        // SAFETY: while something is left, `bump` points to it.
+        Some(unsafe { NonNull::new_unchecked(start) })
     }
 
     /// The next block of the bump range, for a class that has none loaded; a few behind it are loaded, so that the next ones
@@ -79,9 +83,11 @@ impl Magazines {
     #[inline]
     pub(crate) fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
         let (left, capacity) = (self.bump_left.load(Relaxed) as usize, usize::from(self.capacity.load(Relaxed)));
+        if left == 0 {
+            return None;
+        }
         let most = left.min(capacity * size).min(FRESH_BYTES);
-        // Blocks of the smallest class have no bytes.
-        if most < 2 * size.max(1) {
+        if most < 2 * size {
             return self.cut(size);
         }
         let mut end = most - most % size;

@@ -21,15 +21,15 @@ fn held_to(instructions: u64) -> LibraryBenchmarkConfig {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(34_138))]
-#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(28_064))]
+#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(33_138))]
+#[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(27_064))]
 fn pair_known<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
     pairs.known(TIMES);
     pairs
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(57_134))]
+#[bench::threaded(args = (Pairs::<MallocState>::ready()), config = held_to(58_134))]
 #[bench::local(args = (Pairs::<LocalMallocState>::ready()), config = held_to(51_063))]
 fn pair_opaque<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
     pairs.opaque(TIMES);
@@ -37,24 +37,24 @@ fn pair_opaque<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_115))]
-#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_115))]
+#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_045))]
+#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_045))]
 fn churn_step<P: Peer>(mut churn: Churn<P>) -> Churn<P> {
     churn.replay();
     churn
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_059_026))]
-#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_713_027))]
+#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_130_026))]
+#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_780_027))]
 fn create_and_destroy<P: Peer>(mut lives: Lives<P>) -> Lives<P> {
     lives.live(TIMES);
     lives
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_304_679))]
-#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_355_716))]
+#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(11_169_418))]
+#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(10_146_367))]
 fn request_of_50<P: Peer>(mut requests: Requests<P>) -> Requests<P> {
     requests.serve(TIMES);
     requests

@@ -16,7 +16,7 @@ use super::source::{Discarded, MapRequest, PageError, PageSource, Pages, Release
 #[cfg(feature = "std")]
 use super::source::{Growth, HugeAdvice};
 #[cfg(feature = "std")]
-use crate::primitives::address::{checked_align_up, is_aligned};
+use crate::primitives::address::{align_up, checked_align_up, is_aligned};
 
 /// The operating system's pages.
 ///
@@ -24,7 +24,8 @@ use crate::primitives::address::{checked_align_up, is_aligned};
 /// heap made soon after makes no system call and finds warm memory; what a heap left in them passes to the next one.
 ///
 /// On 64-bit systems a range of a quarter of a segment or more has the addresses of a whole one, so that it, too, comes from
-/// there; what an earlier heap touched behind it stays resident meanwhile. Not so with the feature `hardened`.
+/// there; what an earlier heap touched behind it may stay resident meanwhile, no more than the range's own length. Not so with
+/// the feature `hardened`.
 ///
 /// With the feature `hardened` a page that cannot be touched (64 KiB on Windows) stands in front of each range and behind it,
 /// beside the range's own length, and ranges do not grow in place.
@@ -98,7 +99,10 @@ fn is_segment(ptr: NonNull<u8>, len: usize) -> bool {
 
 #[cfg(feature = "std")]
 fn cached(request: &MapRequest) -> Option<Pages> {
-    let (spare, huge) = segment_cache::take(request.huge)?;
+    let (mut spare, huge) = segment_cache::take(request.huge)?;
+    if spare.dirty / 2 > request.len {
+        discard_behind(&mut spare, request.len);
+    }
     Some(Pages {
         ptr: spare.ptr,
         len: SystemPages::SEGMENT_SIZE,
@@ -106,6 +110,18 @@ fn cached(request: &MapRequest) -> Option<Pages> {
         needs_commit: native::NEEDS_COMMIT,
         huge: if native::unadvised().is_some() { huge } else { request.huge },
     })
+}
+
+/// Discards what earlier users touched behind the first `len` bytes of a spare segment.
+#[cfg(feature = "std")]
+fn discard_behind(spare: &mut Spare, len: usize) {
+    let kept = align_up(len, native::page_size());
+    // SAFETY: what is kept is less than is dirty, and so than the segment.
+    let behind = unsafe { spare.ptr.byte_add(kept) };
+    // SAFETY: a spare owns its range, and its contents are nobody's.
+    if unsafe { native::discard(behind, SystemPages::SEGMENT_SIZE - kept) }.is_ok_and(|discarded| discarded.zeroed) {
+        spare.zero_from = spare.zero_from.min(kept);
+    }
 }
 
 #[cfg(feature = "std")]
@@ -215,7 +231,6 @@ unsafe impl PageSource for SystemPages {
 #[cfg(all(test, feature = "std", any(unix, windows)))]
 mod tests {
     use super::*;
-    use crate::primitives::address::align_up;
     use crate::primitives::scale::scale;
 
     const SEGMENT: usize = SystemPages::SEGMENT_SIZE;
@@ -286,6 +301,29 @@ mod tests {
             unsafe { SystemPages::new().commit(pages.ptr, pages.len).unwrap() };
             assert!(is_zero(&pages));
             unmap(&pages, 0);
+        }
+    }
+
+    #[test]
+    fn a_short_range_keeps_no_more_behind_it_than_its_own_length() {
+        for len in [SEGMENT / 4, SEGMENT / 3, SEGMENT / 2] {
+            let dirty = map(HugeAdvice::Against);
+            // SAFETY: the range is committed and this test's own.
+            unsafe { dirty.ptr.write_bytes(1, SEGMENT) };
+            // SAFETY: the range is handed out, and its contents are nobody's.
+            let zeroed = unsafe { SystemPages::new().discard(dirty.ptr, SEGMENT) }.unwrap().zeroed;
+            // SAFETY: the range is handed out, and this test's own once more.
+            unsafe { SystemPages::new().commit(dirty.ptr, SEGMENT).unwrap() };
+            // SAFETY: as above.
+            unsafe { dirty.ptr.write_bytes(1, SEGMENT) };
+            unmap(&dirty, SEGMENT);
+            let request = MapRequest { len, least: len, align: SEGMENT, offset: 0, huge: HugeAdvice::Against };
+            let pages = SystemPages::new().map(request).unwrap();
+            assert!(!zeroed || pages.zero_from <= 2 * len.next_multiple_of(native::page_size()), "{}", pages.zero_from);
+            // SAFETY: the range is handed out, and nobody else's.
+            unsafe { SystemPages::new().commit(pages.ptr, pages.len).unwrap() };
+            assert!(is_zero(&pages));
+            unmap(&pages, pages.len);
         }
     }
 

@@ -27,7 +27,7 @@ use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
 use crate::segment::Refusal;
-use crate::slab::{Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
+use crate::slab::{BLOCK_ALIGN, Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
 use crate::slab::{return_range_without_root, return_without_root};
 
 /// The cached blocks of one class.
@@ -35,9 +35,11 @@ use crate::slab::{return_range_without_root, return_without_root};
 pub(crate) struct Magazines {
     loaded: Cell<*mut u8>,
     bump: Cell<*mut u8>,
-    bump_left: AtomicU32,
-    room: AtomicU16,
+    /// A whole word: processors forward one from its last store to its next load in no time, but no half of one.
+    room: AtomicU32,
     capacity: AtomicU16,
+    /// In multiples of `BLOCK_ALIGN`, which divides every block size.
+    bump_left: AtomicU16,
     previous: AtomicPtr<u8>,
 }
 
@@ -67,11 +69,11 @@ impl Magazines {
     /// The next `len` bytes of the bump range.
     #[inline]
     fn cut(&self, len: usize) -> Option<NonNull<u8>> {
-        let left = self.bump_left.load(Relaxed);
+        let left = self.bump_left();
         if left == 0 {
             return None;
         }
-        self.bump_left.store(left - len as u32, Relaxed);
+        self.set_bump_left(left - len);
         let start = self.bump.get();
         self.bump.set(start.wrapping_add(len));
         // SAFETY: while something is left, `bump` points to it.
@@ -82,7 +84,7 @@ impl Magazines {
     /// come as those do that were freed: which of both it is, no processor could foresee.
     #[inline]
     pub(crate) fn cut_fresh(&self, size: usize) -> Option<NonNull<u8>> {
-        let (left, capacity) = (self.bump_left.load(Relaxed) as usize, usize::from(self.capacity.load(Relaxed)));
+        let (left, capacity) = (self.bump_left(), self.capacity());
         if left == 0 {
             return None;
         }
@@ -126,13 +128,13 @@ impl Magazines {
     }
 
     fn loaded_len(&self) -> usize {
-        usize::from(self.capacity.load(Relaxed) - self.room.load(Relaxed))
+        self.capacity() - self.room()
     }
 
     /// Takes the loaded magazine out.
     fn take_loaded(&self) -> Magazine {
         let len = self.loaded_len();
-        self.room.store(self.capacity.load(Relaxed), Relaxed);
+        self.set_room(self.capacity());
         // SAFETY: by the first invariant, `loaded` starts a list of that length, which is no longer the cache's.
         unsafe { Magazine::from_raw(self.loaded.replace(ptr::null_mut()), len) }
     }
@@ -142,12 +144,12 @@ impl Magazines {
         let head = NonNull::new(self.previous.load(Relaxed))?;
         self.previous.store(ptr::null_mut(), Relaxed);
         // SAFETY: by the first invariant, a previous magazine is full.
-        Some(unsafe { Magazine::from_raw(head.as_ptr(), usize::from(self.capacity.load(Relaxed))) })
+        Some(unsafe { Magazine::from_raw(head.as_ptr(), self.capacity()) })
     }
 
     /// Loads a magazine of at most `capacity` blocks where none is loaded.
     fn load(&self, magazine: Magazine) {
-        self.room.store(self.capacity.load(Relaxed) - magazine.len() as u16, Relaxed);
+        self.set_room(self.capacity() - magazine.len());
         self.loaded.set(magazine.into_raw());
     }
 
@@ -155,20 +157,20 @@ impl Magazines {
     #[inline]
     fn set_capacity(&self, capacity: usize) {
         self.capacity.store(capacity as u16, Relaxed);
-        self.room.store(capacity as u16, Relaxed);
+        self.set_room(capacity);
     }
 
     /// Where the bump range ends, or has ended.
     pub(super) fn bump_end(&self) -> Option<usize> {
         let bump = NonNull::new(self.bump.get())?;
-        Some(bump.addr().get() + self.bump_left.load(Relaxed) as usize)
+        Some(bump.addr().get() + self.bump_left())
     }
 
     /// A block of a full magazine, for a class whose loaded magazine and bump range are empty: of the previous one, or of one
     /// from the root's depot.
     #[inline(never)]
     pub(crate) fn load_full<L: RawLock>(&self, root: &Locked<L, SlabRoot>) -> Option<NonNull<u8>> {
-        let full = self.take_previous().or_else(|| root.lock().take_full(usize::from(self.capacity.load(Relaxed))))?;
+        let full = self.take_previous().or_else(|| root.lock().take_full(self.capacity()))?;
         self.load(full);
         self.pop()
     }
@@ -210,7 +212,7 @@ impl Magazines {
     /// Loads as many blocks as there is room for, and hands the others back.
     fn load_within_capacity(&self, mut magazine: Magazine) -> Magazine {
         let mut rest = Magazine::empty();
-        while magazine.len() > usize::from(self.capacity.load(Relaxed)) {
+        while magazine.len() > self.capacity() {
             match magazine.pop() {
                 Some(block) => rest.push(block),
                 None => break,
@@ -224,13 +226,13 @@ impl Magazines {
     #[inline]
     fn set_range(&self, range: &BumpRange) {
         self.bump.set(range.start.as_ptr());
-        self.bump_left.store(range.len as u32, Relaxed);
+        self.set_bump_left(range.len);
     }
 
     /// The first block of a run from the nursery, for a class that has no other: `capacity` is what a magazine may have.
     #[inline]
     pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> Option<NonNull<u8>> {
-        if self.capacity.load(Relaxed) == 0 {
+        if self.capacity() == 0 {
             self.set_capacity(capacity);
         }
         self.set_range(&run);
@@ -252,7 +254,7 @@ impl Magazines {
         class: SizeClass,
         block: Block,
     ) {
-        if self.capacity.load(Relaxed) == 0 {
+        if self.capacity() == 0 {
             self.set_capacity(class.magazine_capacity(context.supply.account.limit()));
         } else {
             if block.addr() == self.loaded.get().addr() {
@@ -279,7 +281,7 @@ impl Magazines {
         class: SizeClass,
     ) -> usize {
         let (cached, range) = (self.cached(), self.bump_end());
-        let left = self.bump_left.load(Relaxed) as usize;
+        let left = self.bump_left();
         if cached > 0 || range.is_some() {
             let mut root = root.map(Locked::lock);
             for magazine in [Some(self.take_loaded()), self.take_previous()].into_iter().flatten() {
@@ -303,20 +305,38 @@ impl Magazines {
         self.loaded.set(ptr::null_mut());
         self.previous.store(ptr::null_mut(), Relaxed);
         self.bump.set(ptr::null_mut());
-        self.bump_left.store(0, Relaxed);
+        self.set_bump_left(0);
         self.set_capacity(0);
     }
 
     /// Blocks in the two magazines.
     pub(crate) fn cached(&self) -> usize {
-        let capacity = self.capacity.load(Relaxed);
-        let loaded = capacity.saturating_sub(self.room.load(Relaxed));
-        usize::from(loaded + if self.previous.load(Relaxed).is_null() { 0 } else { capacity })
+        let capacity = self.capacity();
+        let loaded = capacity.saturating_sub(self.room());
+        loaded + if self.previous.load(Relaxed).is_null() { 0 } else { capacity }
+    }
+
+    fn capacity(&self) -> usize {
+        usize::from(self.capacity.load(Relaxed))
+    }
+
+    fn room(&self) -> usize {
+        self.room.load(Relaxed) as usize
+    }
+
+    fn set_room(&self, room: usize) {
+        self.room.store(room as u32, Relaxed);
     }
 
     /// Bytes left in the bump range.
+    #[inline]
     pub(crate) fn bump_left(&self) -> usize {
-        self.bump_left.load(Relaxed) as usize
+        usize::from(self.bump_left.load(Relaxed)) * BLOCK_ALIGN
+    }
+
+    #[inline]
+    fn set_bump_left(&self, bytes: usize) {
+        self.bump_left.store((bytes / BLOCK_ALIGN) as u16, Relaxed);
     }
 
     /// The addresses of all cached blocks, for those who check them; the caller leases the cache. A null says that a list

@@ -119,7 +119,7 @@ impl<M: Mode, S: PageSource> SlabAllocator<M, S> {
             Refill::Magazine(mut magazine) => magazine.pop().map(Block::into_raw).ok_or(AllocError)?,
             Refill::Range(range) => {
                 let start = range.start.addr().get();
-                root.return_range(&context, self.class, start + self.class.size(), start + range.len);
+                root.return_range(&context, start + self.class.size(), start + range.len);
                 range.start
             }
         };

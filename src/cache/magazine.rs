@@ -1,5 +1,5 @@
-//! One class of a thread cache: the loaded and the previous magazine, and a bump range. While the heap is young, the range is
-//! a run of the nursery; and a class that never had another one has no root.
+//! One class of a thread cache: the loaded and the previous magazine, and a bump range. A class that lives from the nursery
+//! has neither range nor root.
 //!
 //! ```text
 //! allocate ◄── loaded ◄── bump range ◄── previous ◄── depot ◄── bitmaps ◄── portion, slab
@@ -12,8 +12,8 @@
 //! # Invariants
 //!
 //! - All zero is the empty state. `loaded` has `capacity - room` blocks, `previous` none or `capacity`.
-//! - `bump` is null, or the cache cuts a slab or a run of the nursery; `bump_left` is a multiple of the block size, and the range ends at
-//!   `bump + bump_left`.
+//! - `bump` is null, or the cache cuts a slab, whose root there is; `bump_left` is a multiple of the block size, and the range
+//!   ends at `bump + bump_left`.
 //! - Only the thread that leases the cache's slot, or the holder of an exclusive borrow of the heap, writes; the atomics
 //!   are for those who count.
 
@@ -28,7 +28,7 @@ use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
 use crate::segment::Refusal;
 use crate::slab::{BLOCK_ALIGN, Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
-use crate::slab::{return_range_without_root, return_without_root};
+use crate::slab::return_without_root;
 
 /// The cached blocks of one class.
 #[repr(C)]
@@ -167,10 +167,10 @@ impl Magazines {
     }
 
     /// A block of a full magazine, for a class whose loaded magazine and bump range are empty: of the previous one, or of one
-    /// from the root's depot.
+    /// from the depot of the root, where that has been made.
     #[inline(never)]
-    pub(crate) fn load_full<L: RawLock>(&self, root: &Locked<L, SlabRoot>) -> Option<NonNull<u8>> {
-        let full = self.take_previous().or_else(|| root.lock().take_full(self.capacity()))?;
+    pub(crate) fn load_full<L: RawLock>(&self, root: Option<&Locked<L, SlabRoot>>) -> Option<NonNull<u8>> {
+        let full = self.take_previous().or_else(|| root?.lock().take_full(self.capacity()))?;
         self.load(full);
         self.pop()
     }
@@ -229,20 +229,18 @@ impl Magazines {
         self.set_bump_left(range.len);
     }
 
-    /// The first block of a run from the nursery, for a class that has no other: `capacity` is what a magazine may have.
-    #[inline]
-    pub(super) fn open_run(&self, run: BumpRange, size: usize, capacity: usize) -> Option<NonNull<u8>> {
-        if self.capacity() == 0 {
-            self.set_capacity(capacity);
-        }
-        self.set_range(&run);
-        self.cut_fresh(size)
+    /// Whether there are blocks beside those of the loaded magazine.
+    #[inline(always)]
+    pub(super) fn has_more(&self) -> bool {
+        self.bump_left.load(Relaxed) != 0 || !self.previous.load(Relaxed).is_null()
     }
 
-    /// Whether a refill would find the previous magazine.
-    #[inline]
-    pub(super) fn has_previous(&self) -> bool {
-        !self.previous.load(Relaxed).is_null()
+    /// Makes room for blocks that will be freed, in a class that has had none so far.
+    #[inline(always)]
+    pub(super) fn prepare(&self, class: SizeClass, limit: usize) {
+        if self.capacity() == 0 {
+            self.set_capacity(class.magazine_capacity(limit));
+        }
     }
 
     /// Takes a block for which the loaded magazine has no room: the previous one moves on to the root, the loaded one
@@ -290,10 +288,8 @@ impl Magazines {
                     None => return_without_root(context, class, magazine),
                 }
             }
-            match (range, &mut root) {
-                (None, _) => {}
-                (Some(end), Some(root)) => root.return_range(context, class, end - left, end),
-                (Some(end), None) => return_range_without_root(context, class, end - left, end),
+            if let (Some(end), Some(root)) = (range, &mut root) {
+                root.return_range(context, end - left, end);
             }
         }
         self.forget();
@@ -373,7 +369,7 @@ pub(crate) fn take_one<S: PageSource, L: RawLock>(
         }
         Refill::Range(range) => {
             let start = range.start.addr().get();
-            root.return_range(context, class, start + class.size(), start + range.len);
+            root.return_range(context, start + class.size(), start + range.len);
             Ok(range.start)
         }
     }

@@ -74,25 +74,26 @@ impl ThreadCache {
         unsafe { self.nursery.get().as_ref() }
     }
 
-    /// A block from the nursery, for a class whose loaded magazine and bump range are empty. `limit` is the heap's.
-    #[inline]
+    /// A block from what is open of the nursery, for a class that has no other. `limit` is the heap's.
+    #[inline(always)]
     pub(crate) fn take_young(&self, class: SizeClass, limit: usize) -> Option<NonNull<u8>> {
         let (nursery, small) = (self.nursery()?, self.small(class));
-        if small.has_previous() {
+        if small.has_more() {
             return None;
         }
-        let run = nursery.cut(class)?;
-        self.set_fresh(class, false);
-        small.open_run(run, class.size(), class.magazine_capacity(limit))
+        let block = nursery.cut(class)?;
+        small.prepare(class, limit);
+        Some(block)
     }
 
     /// As [`take_young`](Self::take_young), where more of the nursery must be opened first.
+    #[cold]
     pub(crate) fn open_young<S: PageSource, L: RawLock>(
         &self,
         supply: &Supply<'_, S, L>,
         class: SizeClass,
     ) -> Option<NonNull<u8>> {
-        if self.small(class).has_previous() || !self.nursery()?.open_for(supply, class) {
+        if !self.nursery()?.open_for(supply, class) {
             return None;
         }
         self.take_young(class, supply.account.limit())

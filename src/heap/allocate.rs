@@ -158,25 +158,36 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     #[cold]
     #[inline(never)]
     fn allocate_small_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
+        match self.cache().and_then(|cache| cache.take_young(class, self.account.limit())) {
+            Some(block) => Some(self.marked(block, class)),
+            None => self.allocate_grown_slow(layout, class),
+        }
+    }
+
+    /// A block for a class that does not live from the nursery.
+    #[inline(never)]
+    fn allocate_grown_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
         match self.take_near(class) {
             Some(block) => Some(self.marked(block, class)),
             None => self.small_slow(layout, class, Terms::WithinLimit),
         }
     }
 
-    /// A block from the bump range, of a full magazine, or from what is open of the nursery.
+    /// A block without a visit to the class's slabs, for a class that has none loaded.
     #[inline]
     fn take_near(&self, class: SizeClass) -> Option<NonNull<u8>> {
         let (cache, core) = (self.cache()?, self.core()?);
-        if cache.is_asked_to_flush(&core.flushes) {
-            return None;
-        }
-        if let Some(block) = cache.small(class).cut_fresh(class.size()) {
-            return Some(block);
-        }
-        // A class without a root lives from the nursery.
-        let full = core.made_root(class).and_then(|root| cache.small(class).load_full(root));
-        full.or_else(|| cache.take_young(class, self.account.limit()))
+        if cache.is_asked_to_flush(&core.flushes) { None } else { self.take_from(core, cache, class) }
+    }
+
+    /// A block from the cache's bump range, of a full magazine, or from the nursery.
+    #[inline]
+    fn take_from(&self, core: &Core<M>, cache: &ThreadCache, class: SizeClass) -> Option<NonNull<u8>> {
+        let small = cache.small(class);
+        small
+            .cut_fresh(class.size())
+            .or_else(|| small.load_full(core.made_root(class)))
+            .or_else(|| cache.open_young(&self.context(core).supply, class))
     }
 
     /// A small block as it leaves the heap.
@@ -204,11 +215,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let context = self.context_on(core, terms);
         let Some(cache) = cache else { return take_one(core.root(class, &context)?, &context, class) };
         // A thread beyond the inline table comes here with blocks in its cache.
-        let small = cache.small(class);
-        if let Some(block) = small.pop().or_else(|| small.cut_fresh(class.size())) {
-            return Ok(block);
-        }
-        if let Some(block) = cache.open_young(&context.supply, class) {
+        if let Some(block) = cache.small(class).pop().or_else(|| self.take_from(core, cache, class)) {
             return Ok(block);
         }
         let root = core.root(class, &context)?;

@@ -116,25 +116,12 @@ pub(super) fn base_of(slab: NonNull<Slab>, segment_size: usize) -> NonNull<u8> {
     unsafe { segment_ref(slab, segment_size).at(start) }
 }
 
-/// Where a bump range was cut from.
-pub(super) enum RangeOrigin<'a> {
-    Slab(NonNull<Slab>),
-    /// The nursery, and where the range ends: an offset from the segment's base.
-    Nursery(&'a Nursery, usize),
-}
-
-/// Where the bump range that ends at `end` was cut from.
-pub(super) fn origin_before<'a, S: PageSource, L: RawLock>(
-    context: &SlabContext<'a, S, L>,
-    end: usize,
-) -> RangeOrigin<'a> {
+/// The slab that the bump range that ends at `end` was cut from.
+pub(super) fn slab_before<S: PageSource, L: RawLock>(context: &SlabContext<'_, S, L>, end: usize) -> NonNull<Slab> {
     // SAFETY: the range's last byte lies in a slab segment of this heap.
-    let found = unsafe { segment_of(&context.supply, end) }.and_then(|segment| {
-        let offset = end - segment.segment().addr();
-        let slab = segment.slab_at(offset - 1).map(RangeOrigin::Slab);
-        slab.or_else(|| Some(RangeOrigin::Nursery(nursery_at(segment, offset - 1)?, offset)))
-    });
-    found.unwrap_or_else(|| corruption("bump range ends in no slab", core::ptr::without_provenance(end)))
+    let segment = unsafe { segment_of(&context.supply, end) };
+    let slab = segment.and_then(|segment| segment.slab_at(end - segment.segment().addr() - 1));
+    slab.unwrap_or_else(|| corruption("bump range ends in no slab", core::ptr::without_provenance(end)))
 }
 
 /// The slab segment that a block start belongs to, where the segment is a live one of this heap.

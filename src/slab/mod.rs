@@ -24,7 +24,7 @@ pub(crate) use locate::Origin;
 pub(crate) use locate::{class_of, locate};
 pub(crate) use nursery::Nursery;
 pub(crate) use pool::SlabPool;
-pub(crate) use range::{BumpRange, return_range_without_root};
+pub(crate) use range::BumpRange;
 pub(crate) use returns::return_without_root;
 pub(crate) use root::{Refill, RootCounts, SlabContext, SlabRoot, validate_segment};
 pub(crate) use segment::{SlabSegment, usage};

@@ -1,5 +1,4 @@
-//! A nursery: the first few blocks of each small class of a young heap, one after the other in a piece of memory that all
-//! classes share.
+//! A nursery: the first blocks of a young heap, one after the other in a piece of memory that all small classes share.
 //!
 //! ```text
 //! first                                     cut            open                 end
@@ -35,13 +34,10 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Rel
 
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
-use crate::primitives::abort::corruption;
 use crate::primitives::address::{align_down, align_up};
 use crate::primitives::corruption::Corruption;
 use crate::primitives::sanitizer;
 use crate::segment::{SegmentRef, Supply, Usage};
-use crate::slab::locate::FREED_TWICE;
-use crate::slab::range::BumpRange;
 use crate::slab::root::SlabContext;
 use crate::slab::size_class::SizeClass;
 use crate::slab::tag::{GRANULE, NURSERY_CLASSES, Tag};
@@ -75,24 +71,7 @@ struct State {
     dirty: Cell<u32>,
     /// Blocks have come back since free pages were last discarded.
     discardable: AtomicBool,
-    /// For each class how many blocks it gets next.
-    next_blocks: [Cell<u8>; NURSERY_CLASSES],
 }
-
-/// How many blocks each class gets first: 256 bytes of the smallest, of the others one.
-static FIRST_BLOCKS: [u8; NURSERY_CLASSES] = {
-    let mut blocks = [0; NURSERY_CLASSES];
-    let mut class = 1;
-    while class < NURSERY_CLASSES {
-        let size = SizeClass::from_index(class).size();
-        blocks[class] = if size <= 64 { (256 / size) as u8 } else { 1 };
-        class += 1;
-    }
-    blocks
-};
-
-/// Bytes that a class gets at a time, at most, where one block is not more: to there, each time twice as many.
-const LARGEST_RUN: usize = 1 << 10;
 
 impl Nursery {
     /// Bytes of a nursery in a segment of this length.
@@ -119,7 +98,6 @@ impl Nursery {
             returned: AtomicU32::new(0),
             dirty: Cell::new(first),
             discardable: AtomicBool::new(false),
-            next_blocks: FIRST_BLOCKS.map(Cell::new),
         };
         // SAFETY: the state lies within the nursery.
         let state_place = unsafe { place.add(offset_of!(Self, state)) }.cast();
@@ -157,55 +135,46 @@ impl Nursery {
         unsafe { self.state.segment.at(offset) }
     }
 
-    /// Where the class's next blocks would be, and their bytes; `None` where the nursery does not serve the class.
+    /// Where the class's next block would start and end; `None` where the nursery does not serve the class.
     #[inline]
-    fn next_run(&self, class: SizeClass) -> Option<(usize, usize)> {
-        let blocks = self.state.next_blocks.get(class.index())?.get();
-        if blocks == 0 {
+    fn next_block(&self, class: SizeClass) -> Option<(usize, usize)> {
+        if !(1..NURSERY_CLASSES).contains(&class.index()) {
             return None;
         }
         // A class serves the alignments that divide its size.
         let (size, cut) = (class.size(), self.state.cut.load(Relaxed) as usize);
         let start = align_up(cut, size & size.wrapping_neg());
-        Some((start, usize::from(blocks) * size))
+        Some((start, start + size))
     }
 
-    /// Blocks for a class whose cache has none; `None` where too little is open.
+    /// The next block, for a class whose cache has none; `None` where too little is open.
     #[inline]
-    pub(crate) fn cut(&self, class: SizeClass) -> Option<BumpRange> {
-        let (start, len) = self.next_run(class)?;
-        let (state, size) = (&self.state, class.size());
-        if start + len > self.open() {
+    pub(crate) fn cut(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let (start, end) = self.next_block(class)?;
+        if end > self.open() {
             return None;
         }
-        let (mut granule, end) = (self.granule(start), self.granule(start + len));
-        while granule < end {
-            self.tag(granule).write(Some(class));
-            granule += size / GRANULE;
-        }
+        let state = &self.state;
+        self.tag(self.granule(start)).write(Some(class));
         // Who sees it sees the tags below.
-        state.cut.store((start + len) as u32, Release);
-        state.used.store(state.used.load(Relaxed) + len as u32, Relaxed);
-        let next = &state.next_blocks[class.index()];
-        if 2 * len <= LARGEST_RUN {
-            next.set(2 * next.get());
-        }
-        Some(BumpRange { start: self.at(start), len, zeroed: false })
+        state.cut.store(end as u32, Release);
+        state.used.store(state.used.load(Relaxed) + (end - start) as u32, Relaxed);
+        Some(self.at(start))
     }
 
-    /// Charges as much as the class's next blocks need, and as much again as is open; false where that is not to be had, or
+    /// Charges as much as the class's next block needs, and as much again as is open; false where that is not to be had, or
     /// the heap has a limit: what nobody uses is dear then.
     pub(crate) fn open_for<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, class: SizeClass) -> bool {
-        let Some((start, len)) = self.next_run(class) else { return false };
+        let Some((_, end)) = self.next_block(class) else { return false };
         let open = self.open();
-        if start + len <= open {
+        if end <= open {
             return true;
         }
-        if start + len > self.end() || supply.account.is_limited() {
+        if end > self.end() || supply.account.is_limited() {
             return false;
         }
         let doubled = open + (open - self.first());
-        let target = align_up(doubled.max(start + len), supply.page_size()).min(self.end());
+        let target = align_up(doubled.max(end), supply.page_size()).min(self.end());
         if supply.commit(self.state.segment, open, target, target - open).is_err() {
             return false;
         }
@@ -251,15 +220,6 @@ impl Nursery {
         marked
     }
 
-    /// Takes back what its cache has left of a run: blocks from `start` to `end`, offsets from the segment's base.
-    pub(super) fn take_back_run(&self, start: usize, end: usize, class: SizeClass) {
-        for block in (start..end).step_by(class.size()) {
-            if !self.take_back(self.granule(block), class) {
-                corruption(FREED_TWICE, self.at(block).as_ptr());
-            }
-        }
-    }
-
     /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The
     /// caller leases the slot of the nursery's cache.
     pub(crate) fn settle<S: PageSource, L: RawLock>(&self, context: &SlabContext<'_, S, L>) {
@@ -286,7 +246,6 @@ impl Nursery {
         state.returned.store(0, Relaxed);
         state.used.store(0, Relaxed);
         state.discardable.store(false, Relaxed);
-        state.next_blocks.iter().zip(FIRST_BLOCKS).for_each(|(next, first)| next.set(first));
         self.poison();
     }
 

@@ -17,7 +17,7 @@ use crate::os::lock::RawLock;
 use crate::primitives::abort::corruption;
 use crate::primitives::address::align_up;
 use crate::segment::{Geometry, Refusal};
-use crate::slab::locate::{FREED_TWICE, RangeOrigin, base_of, capacity_of, origin_before, segment_ref};
+use crate::slab::locate::{FREED_TWICE, base_of, capacity_of, segment_ref, slab_before};
 use crate::slab::root::{SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
 use crate::slab::slab::{BUMPING, Slab};
@@ -40,10 +40,7 @@ impl SlabRoot {
         class: SizeClass,
         bump_end: Option<usize>,
     ) -> Result<BumpRange, Refusal> {
-        let ended = bump_end.and_then(|end| match origin_before(context, end) {
-            RangeOrigin::Slab(slab) => Some(slab),
-            RangeOrigin::Nursery(..) => None,
-        });
+        let ended = bump_end.map(|end| slab_before(context, end));
         if let Some(slab) = ended {
             // SAFETY: a slab that a cache cuts is alive.
             let descriptor = unsafe { slab.as_ref() };
@@ -120,16 +117,10 @@ impl SlabRoot {
     pub(crate) fn return_range<S: PageSource, L: RawLock>(
         &mut self,
         context: &SlabContext<'_, S, L>,
-        class: SizeClass,
         start: usize,
         end: usize,
     ) {
-        let slab = match origin_before(context, end) {
-            RangeOrigin::Slab(slab) => slab,
-            RangeOrigin::Nursery(nursery, offset) => {
-                return nursery.take_back_run(offset - (end - start), offset, class);
-            }
-        };
+        let slab = slab_before(context, end);
         // SAFETY: a slab that a cache cuts is alive.
         let descriptor = unsafe { slab.as_ref() };
         let size = descriptor.class().size();
@@ -143,19 +134,6 @@ impl SlabRoot {
         descriptor.set_free(descriptor.free() + (last - first));
         self.out -= last - first;
         self.end_range(context, slab);
-    }
-}
-
-/// Takes back what is left of the bump range of a class that has no root: it is the nursery's.
-pub(crate) fn return_range_without_root<S: PageSource, L: RawLock>(
-    context: &SlabContext<'_, S, L>,
-    class: SizeClass,
-    start: usize,
-    end: usize,
-) {
-    match origin_before(context, end) {
-        RangeOrigin::Nursery(nursery, offset) => nursery.take_back_run(offset - (end - start), offset, class),
-        RangeOrigin::Slab(_) => corruption("bump range is of a class that has none", ptr::without_provenance(end)),
     }
 }
 

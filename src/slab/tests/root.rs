@@ -84,7 +84,7 @@ impl Rooted {
 
     fn return_range(&mut self, start: usize, end: usize) {
         let context = SlabContext { supply: self.home.supply(None), pool: &self.home.pool };
-        self.root.return_range(&context, self.class, start, end);
+        self.root.return_range(&context, start, end);
     }
 
     /// The range's blocks come back one by one.

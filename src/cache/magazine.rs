@@ -229,10 +229,16 @@ impl Magazines {
         self.set_bump_left(range.len);
     }
 
+    /// Whether there is a previous magazine: it is full.
+    #[inline(always)]
+    pub(crate) fn has_previous(&self) -> bool {
+        !self.previous.load(Relaxed).is_null()
+    }
+
     /// Whether there are blocks beside those of the loaded magazine.
     #[inline(always)]
     pub(super) fn has_more(&self) -> bool {
-        self.bump_left.load(Relaxed) != 0 || !self.previous.load(Relaxed).is_null()
+        self.bump_left.load(Relaxed) != 0 || self.has_previous()
     }
 
     /// Makes room for blocks that will be freed, in a class that has had none so far.

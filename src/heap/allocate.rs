@@ -237,8 +237,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         self.with_cache(core, |cache| match cache {
             None => return_one(root, &context, class, block),
             Some(cache) => {
-                if let Err(block) = cache.small(class).push(block) {
-                    cache.small(class).overflow(root, &context, class, block);
+                let small = cache.small(class);
+                if let Err(block) = small.push(block) {
+                    // Where the class has lived from the nursery so far, its first full magazine makes it a root with a depot.
+                    let makes = root.is_none() && small.has_previous();
+                    let root = if makes { core.root(class, &context).ok() } else { root };
+                    small.overflow(root, &context, class, block);
                 }
             }
         });

@@ -43,10 +43,10 @@ use crate::slab::size_class::SizeClass;
 use crate::slab::tag::{GRANULE, NURSERY_CLASSES, Tag};
 
 /// Bytes of a nursery, at most.
-const NURSERY_BYTES: usize = 64 << 10;
+const NURSERY_BYTES: usize = 256 << 10;
 
 /// Share of a segment that its nursery may have.
-const SEGMENT_SHARE: usize = 64;
+const SEGMENT_SHARE: usize = 16;
 
 const TAGS: usize = NURSERY_BYTES / GRANULE;
 

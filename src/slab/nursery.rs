@@ -19,8 +19,8 @@
 //!   of the granule.
 //! - Below `cut`, a granule's tag says which class of block starts there, if one does, and whether the block came back. Tags up
 //!   to `open` are written when it is opened; a block's tag is written before the block is handed out.
-//! - `used` is the bytes of all blocks that were cut, and `returned` those of the blocks that came back, each counted right
-//!   after its tag says so.
+//! - `used` is the bytes of all blocks that were cut, and `returned` those of the blocks that came back, counted soon after
+//!   their tags say so.
 //! - Only the thread that leases the slot of the nursery's cache cuts, opens and settles; the holder of an exclusive borrow
 //!   of the heap may reset. Everybody else marks tags of blocks that come back, adds to `returned`, and reads.
 //! - A new nursery is made under the pool's lock: who holds it can walk over all tags below `cut`.
@@ -209,15 +209,16 @@ impl Nursery {
         Some((granule, class))
     }
 
-    /// Takes a block back; false where it was free already.
-    pub(super) fn take_back(&self, granule: usize, class: SizeClass) -> bool {
-        let marked = self.tag(granule).mark(Tag::FREE);
-        if marked {
-            self.state.discardable.store(true, Relaxed);
-            // Who sees that all have come back sees what their last users did.
-            self.state.returned.fetch_add(class.size() as u32, Release);
-        }
-        marked
+    /// Takes a block back, which is to be counted; false where it was free already.
+    pub(super) fn take_back(&self, granule: usize) -> bool {
+        self.tag(granule).mark(Tag::FREE)
+    }
+
+    /// Counts the bytes of blocks that were taken back.
+    pub(super) fn count_returned(&self, bytes: usize) {
+        self.state.discardable.store(true, Relaxed);
+        // Who sees that all have come back sees what their last users did.
+        self.state.returned.fetch_add(bytes as u32, Release);
     }
 
     /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The

@@ -23,11 +23,12 @@ impl SlabRoot {
         class: SizeClass,
         mut magazine: Magazine,
     ) {
+        let mut young = YoungReturns::none();
         while let Some(block) = magazine.pop() {
             let (slab, first) = match origin_of(context, &block, class) {
                 Origin::Slab(slab, index) => (slab, index),
                 Origin::Nursery(nursery, granule, _) => {
-                    return_young(nursery, granule, class, block);
+                    young.add(nursery, granule, block);
                     continue;
                 }
             };
@@ -57,6 +58,7 @@ impl SlabRoot {
             self.out -= returned;
             self.settle(context, slab);
         }
+        young.count(class);
     }
 }
 
@@ -73,9 +75,29 @@ fn origin_of<'a, S: PageSource, L: RawLock>(
     }
 }
 
-fn return_young(nursery: &Nursery, granule: usize, class: SizeClass, block: Block) {
-    if !nursery.take_back(granule, class) {
-        corruption(FREED_TWICE, block.into_raw().as_ptr());
+/// Blocks that go back to the nursery together: they are counted once, at the end.
+struct YoungReturns<'a> {
+    nursery: Option<&'a Nursery>,
+    blocks: usize,
+}
+
+impl<'a> YoungReturns<'a> {
+    fn none() -> Self {
+        Self { nursery: None, blocks: 0 }
+    }
+
+    fn add(&mut self, nursery: &'a Nursery, granule: usize, block: Block) {
+        if !nursery.take_back(granule) {
+            corruption(FREED_TWICE, block.into_raw().as_ptr());
+        }
+        self.nursery = Some(nursery);
+        self.blocks += 1;
+    }
+
+    fn count(self, class: SizeClass) {
+        if let Some(nursery) = self.nursery {
+            nursery.count_returned(self.blocks * class.size());
+        }
     }
 }
 
@@ -85,10 +107,12 @@ pub(crate) fn return_without_root<S: PageSource, L: RawLock>(
     class: SizeClass,
     mut magazine: Magazine,
 ) {
+    let mut young = YoungReturns::none();
     while let Some(block) = magazine.pop() {
         match origin_of(context, &block, class) {
-            Origin::Nursery(nursery, granule, _) => return_young(nursery, granule, class, block),
+            Origin::Nursery(nursery, granule, _) => young.add(nursery, granule, block),
             Origin::Slab(..) => corruption("freed block is of a class that has none", block.into_raw().as_ptr()),
         }
     }
+    young.count(class);
 }

@@ -56,16 +56,20 @@ impl Tag {
         self.0.load(Relaxed) & mark != 0
     }
 
-    /// Sets a mark; false where it was set.
+    /// Sets a mark; false where it was set. Nobody but who has the block does, which is why this need not be one step.
     #[inline]
     pub(super) fn mark(&self, mark: u8) -> bool {
-        self.0.fetch_or(mark, Relaxed) & mark == 0
+        let tag = self.0.load(Relaxed);
+        self.0.store(tag | mark, Relaxed);
+        tag & mark == 0
     }
 
-    /// Takes a mark away; false where it was not set.
+    /// Takes a mark away; false where it was not set. As [`mark`](Self::mark).
     #[cfg(any(debug_assertions, feature = "hardened"))]
     pub(super) fn unmark(&self, mark: u8) -> bool {
-        self.0.fetch_and(!mark, Relaxed) & mark != 0
+        let tag = self.0.load(Relaxed);
+        self.0.store(tag & !mark, Relaxed);
+        tag & mark != 0
     }
 }
 

@@ -27,8 +27,8 @@ use crate::os::PageSource;
 use crate::os::lock::{Locked, RawLock};
 use crate::primitives::abort::corruption;
 use crate::segment::Refusal;
-use crate::slab::{BLOCK_ALIGN, Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
 use crate::slab::return_without_root;
+use crate::slab::{BLOCK_ALIGN, Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
 
 /// The cached blocks of one class.
 #[repr(C)]

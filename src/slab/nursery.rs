@@ -28,8 +28,8 @@
 #![expect(unsafe_code, reason = "hands out memory of a segment")]
 
 use core::cell::Cell;
-use core::mem::offset_of;
 use core::ptr::NonNull;
+use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::os::PageSource;
@@ -48,19 +48,16 @@ const NURSERY_BYTES: usize = 256 << 10;
 /// Share of a segment that its nursery may have.
 const SEGMENT_SHARE: usize = 16;
 
-const TAGS: usize = NURSERY_BYTES / GRANULE;
-
-/// A heap's nursery. What it cuts follows it.
-#[repr(C)]
+/// A heap's nursery. Its tags stand in front of it, that of the first granule last, so that they share a page with the first
+/// blocks; what it cuts follows it.
+///
+/// ```text
+/// │ … │ tag of granule 1 │ tag of granule 0 │ Nursery │ granule 0 │ granule 1 │ …
+/// └─ `tag_bytes_in`                         └─ `tags_end`
+/// ```
 pub(crate) struct Nursery {
-    /// The tag of the first granule comes last, so that the first tags share a page with the first blocks. Every byte is a
-    /// tag: those beyond `open` hold what an earlier nursery left there.
-    tags: [Tag; TAGS],
-    state: State,
-}
-
-struct State {
     segment: SegmentRef,
+    tags_end: u32,
     first: u32,
     end: u32,
     cut: AtomicU32,
@@ -80,16 +77,22 @@ impl Nursery {
         if share < NURSERY_BYTES { share } else { NURSERY_BYTES }
     }
 
-    /// Makes a new nursery at `place` that cuts the bytes from `first` to `end` of its segment.
+    /// Bytes of tags in front of a nursery in a segment of this length.
+    pub(super) const fn tag_bytes_in(segment_len: usize) -> usize {
+        Self::bytes_in(segment_len) / GRANULE
+    }
+
+    /// Makes a new nursery `offset` bytes behind its segment's base, that cuts the bytes from `first` to `end`.
     ///
     /// # Safety
     ///
-    /// The place is writable, aligned for a nursery, and nobody else's; so is the range.
-    pub(super) unsafe fn write(place: NonNull<u8>, segment: SegmentRef, first: usize, end: usize) {
+    /// The place is writable, aligned for a nursery, and nobody else's; so are the range and the place for its tags.
+    pub(super) unsafe fn write(segment: SegmentRef, offset: usize, first: usize, end: usize) {
         debug_assert!(first % GRANULE == 0 && end - first <= NURSERY_BYTES);
         let (first, end) = (first as u32, end as u32);
-        let state = State {
+        let nursery = Self {
             segment,
+            tags_end: offset as u32,
             first,
             end,
             cut: AtomicU32::new(first),
@@ -99,12 +102,11 @@ impl Nursery {
             dirty: Cell::new(first),
             discardable: AtomicBool::new(false),
         };
-        // SAFETY: the state lies within the nursery.
-        let state_place = unsafe { place.add(offset_of!(Self, state)) }.cast();
-        // SAFETY: the place is writable.
-        unsafe { state_place.write(state) };
-        // SAFETY: the state was just written, and every byte is a tag.
-        unsafe { place.cast::<Self>().as_ref() }.poison();
+        nursery.poison();
+        // SAFETY: the caller says that the place is within the segment.
+        let place = unsafe { segment.at(offset) };
+        // SAFETY: the place is writable, and aligned for a nursery.
+        unsafe { place.cast::<Self>().write(nursery) };
     }
 
     /// Poisons everything that the nursery cuts.
@@ -114,17 +116,17 @@ impl Nursery {
 
     #[inline]
     fn first(&self) -> usize {
-        self.state.first as usize
+        self.first as usize
     }
 
     #[inline]
     fn end(&self) -> usize {
-        self.state.end as usize
+        self.end as usize
     }
 
     #[inline]
     fn open(&self) -> usize {
-        self.state.open.load(Relaxed) as usize
+        self.open.load(Relaxed) as usize
     }
 
     /// The byte at an offset from the segment's base.
@@ -132,7 +134,7 @@ impl Nursery {
     fn at(&self, offset: usize) -> NonNull<u8> {
         debug_assert!((self.first()..=self.end()).contains(&offset));
         // SAFETY: the nursery lies within its segment.
-        unsafe { self.state.segment.at(offset) }
+        unsafe { self.segment.at(offset) }
     }
 
     /// Where the class's next block would start and end; `None` where the nursery does not serve the class.
@@ -142,7 +144,7 @@ impl Nursery {
             return None;
         }
         // A class serves the alignments that divide its size.
-        let (size, cut) = (class.size(), self.state.cut.load(Relaxed) as usize);
+        let (size, cut) = (class.size(), self.cut.load(Relaxed) as usize);
         let start = align_up(cut, size & size.wrapping_neg());
         Some((start, start + size))
     }
@@ -154,11 +156,10 @@ impl Nursery {
         if end > self.open() {
             return None;
         }
-        let state = &self.state;
         self.tag(self.granule(start)).write(Some(class));
         // Who sees it sees the tags below.
-        state.cut.store(end as u32, Release);
-        state.used.store(state.used.load(Relaxed) + (end - start) as u32, Relaxed);
+        self.cut.store(end as u32, Release);
+        self.used.store(self.used.load(Relaxed) + (end - start) as u32, Relaxed);
         Some(self.at(start))
     }
 
@@ -175,12 +176,15 @@ impl Nursery {
         }
         let doubled = open + (open - self.first());
         let target = align_up(doubled.max(end), supply.page_size()).min(self.end());
-        if supply.commit(self.state.segment, open, target, target - open).is_err() {
+        if supply.commit(self.segment, open, target, target - open).is_err() {
             return false;
         }
+        let (from, to) = (self.granule(open), self.granule(target));
+        // SAFETY: the tags of these granules lie in a row, that of the highest one first.
+        let tags = unsafe { slice::from_raw_parts(self.tag(to - 1), to - from) };
         // SAFETY: nobody looks at tags beyond `cut`, which is at most `open`.
-        unsafe { Tag::clear(&self.tags[TAGS - self.granule(target)..TAGS - self.granule(open)]) };
-        self.state.open.store(target as u32, Relaxed);
+        unsafe { Tag::clear(tags) };
+        self.open.store(target as u32, Relaxed);
         true
     }
 
@@ -191,12 +195,16 @@ impl Nursery {
 
     #[inline]
     fn tag(&self, granule: usize) -> &Tag {
-        &self.tags[TAGS - 1 - granule]
+        debug_assert!(granule < (self.end() - self.first()) / GRANULE);
+        // SAFETY: every granule has a tag in front of the nursery.
+        let tag = unsafe { self.segment.at(self.tags_end as usize - 1 - granule) }.cast::<Tag>();
+        // SAFETY: the tags live as long as the segment, and every byte is one.
+        unsafe { tag.as_ref() }
     }
 
     /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
     pub(super) fn has_cut(&self, offset: usize) -> bool {
-        (self.first()..self.state.cut.load(Relaxed) as usize).contains(&offset)
+        (self.first()..self.cut.load(Relaxed) as usize).contains(&offset)
     }
 
     /// The granule and the class of the block that starts at `offset` from the segment's base, if one does.
@@ -216,17 +224,17 @@ impl Nursery {
 
     /// Counts the bytes of blocks that were taken back.
     pub(super) fn count_returned(&self, bytes: usize) {
-        self.state.discardable.store(true, Relaxed);
+        self.discardable.store(true, Relaxed);
         // Who sees that all have come back sees what their last users did.
-        self.state.returned.fetch_add(bytes as u32, Release);
+        self.returned.fetch_add(bytes as u32, Release);
     }
 
     /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The
     /// caller leases the slot of the nursery's cache.
     pub(crate) fn settle<S: PageSource, L: RawLock>(&self, context: &SlabContext<'_, S, L>) {
         let supply = &context.supply;
-        let used = self.state.used.load(Relaxed);
-        if used > 0 && self.state.returned.load(Acquire) == used {
+        let used = self.used.load(Relaxed);
+        if used > 0 && self.returned.load(Acquire) == used {
             let committed = self.committed();
             let pool = context.pool.lock();
             self.reset();
@@ -240,25 +248,23 @@ impl Nursery {
 
     /// Forgets all blocks: nobody uses them any more. What was charged for them is the caller's to take back.
     pub(super) fn reset(&self) {
-        let state = &self.state;
-        state.dirty.set(state.dirty.get().max(state.open.load(Relaxed)));
-        state.cut.store(state.first, Relaxed);
-        state.open.store(state.first, Relaxed);
-        state.returned.store(0, Relaxed);
-        state.used.store(0, Relaxed);
-        state.discardable.store(false, Relaxed);
+        self.dirty.set(self.dirty.get().max(self.open.load(Relaxed)));
+        self.cut.store(self.first, Relaxed);
+        self.open.store(self.first, Relaxed);
+        self.returned.store(0, Relaxed);
+        self.used.store(0, Relaxed);
+        self.discardable.store(false, Relaxed);
         self.poison();
     }
 
     /// Discards whole pages within free blocks, and those that an earlier life of the nursery used.
     fn discard<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) {
-        let state = &self.state;
         let discard = |start: usize, end: usize| {
             // SAFETY: the range is free, and nothing of the nursery's is in its memory; before any of it is cut again, it is
             // opened, and so committed.
-            start >= end || unsafe { supply.discard(state.segment, start, end) }.is_ok()
+            start >= end || unsafe { supply.discard(self.segment, start, end) }.is_ok()
         };
-        if state.discardable.swap(false, Relaxed) {
+        if self.discardable.swap(false, Relaxed) {
             let (mut free_from, mut all) = (self.first(), true);
             self.for_each_block(|start, class, is_free| {
                 if !is_free {
@@ -266,19 +272,19 @@ impl Nursery {
                     free_from = start + class.size();
                 }
             });
-            all &= discard(free_from, state.cut.load(Relaxed) as usize);
+            all &= discard(free_from, self.cut.load(Relaxed) as usize);
             // What was refused is tried again the next time.
-            state.discardable.store(!all, Relaxed);
+            self.discardable.store(!all, Relaxed);
         }
-        if discard(self.open(), state.dirty.get() as usize) {
-            state.dirty.set(state.first);
+        if discard(self.open(), self.dirty.get() as usize) {
+            self.dirty.set(self.first);
         }
     }
 
     /// Calls `visit` with where each block starts, its class, and whether it came back.
     fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
         let mut offset = self.first();
-        while offset < self.state.cut.load(Acquire) as usize {
+        while offset < self.cut.load(Acquire) as usize {
             match self.tag(self.granule(offset)).read() {
                 Some((class, is_free)) => {
                     visit(offset, class, is_free);
@@ -307,14 +313,14 @@ impl Nursery {
 
     /// What of the nursery is put to use.
     pub(super) fn usage(&self) -> Usage {
-        let out = self.state.used.load(Relaxed).saturating_sub(self.state.returned.load(Relaxed));
+        let out = self.used.load(Relaxed).saturating_sub(self.returned.load(Relaxed));
         Usage { committed: self.committed(), in_use: out as usize }
     }
 
     /// Checks the invariants, under an exclusive borrow of the heap.
     pub(crate) fn validate(&self) -> Result<(), Corruption> {
         let address = self.at(self.first()).addr().get();
-        let (cut, open) = (self.state.cut.load(Relaxed) as usize, self.open());
+        let (cut, open) = (self.cut.load(Relaxed) as usize, self.open());
         let ordered = self.first() <= cut && cut <= open && open <= self.end();
         Corruption::unless(ordered, "nursery has cut too far", address)?;
         let (mut used, mut returned, mut last) = (0, 0, self.first());
@@ -323,7 +329,7 @@ impl Nursery {
             returned += if is_free { class.size() } else { 0 };
             last = start + class.size();
         });
-        let counts = (self.state.used.load(Relaxed) as usize, self.state.returned.load(Relaxed) as usize);
+        let counts = (self.used.load(Relaxed) as usize, self.returned.load(Relaxed) as usize);
         Corruption::unless((used, returned) == counts, "nursery's blocks disagree with its counts", address)?;
         Corruption::unless(last == cut, "nursery's last block does not end where it was cut", address)
     }

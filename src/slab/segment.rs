@@ -114,10 +114,8 @@ impl SlabSegment {
         this.with_words(|free, _| set_from(free, header_units, units));
         this.poison();
         if heap.nursery {
-            // SAFETY: the offsets are within the header.
-            let place = unsafe { segment.at(offsets.nursery) };
-            // SAFETY: the place is the nursery's, and so is what lies before the descriptors.
-            unsafe { Nursery::write(place, segment, offsets.young, offsets.descriptors) };
+            // SAFETY: the place is the nursery's, and so is what lies before the descriptors, and behind the core.
+            unsafe { Nursery::write(segment, offsets.nursery, offsets.young, offsets.descriptors) };
         }
         this
     }

@@ -48,9 +48,10 @@ impl TableOffsets {
         let dirty = free + words * 8;
         let map = dirty + words * 8;
         let reserved = align_up(map + units, 64);
-        let nursery = align_up(reserved + heap.core, align_of::<Nursery>());
+        let len = if heap.nursery { units * UNIT } else { 0 };
+        let nursery = align_up(reserved + heap.core + Nursery::tag_bytes_in(len), align_of::<Nursery>());
         let young = if heap.nursery { align_up(nursery + size_of::<Nursery>(), 16) } else { nursery };
-        let young_bytes = if heap.nursery { Nursery::bytes_in(units * UNIT) } else { 0 };
+        let young_bytes = Nursery::bytes_in(len);
         let descriptors = align_up(young + young_bytes, 16);
         let bitmaps = align_up(descriptors + units * size_of::<Slab>(), 64);
         let end = bitmaps + units * BITMAPS * size_of::<Bitmap>();
@@ -80,15 +81,15 @@ mod tests {
                     end,
                 } = TableOffsets::of(units, Reserved { core, nursery });
                 assert!((end - descriptors).abs_diff(units * SLAB_OVERHEAD) < 64, "{units}");
-                let (head, bytes) =
-                    if nursery { (size_of::<Nursery>(), Nursery::bytes_in(units * UNIT)) } else { (0, 0) };
+                let bytes = if nursery { Nursery::bytes_in(units * UNIT) } else { 0 };
+                let (head, tags) = if nursery { (size_of::<Nursery>(), bytes / 16) } else { (0, 0) };
                 assert_eq!(words, units.div_ceil(64));
                 let tables = [
                     (HEADER_BYTES, size_of::<Tables>(), align_of::<u64>(), free),
                     (free, words * 8, align_of::<u64>(), dirty),
                     (dirty, words * 8, 1, map),
                     (map, units, 64, reserved),
-                    (reserved, core, align_of::<Nursery>(), young_head),
+                    (reserved, core + tags, align_of::<Nursery>(), young_head),
                     (young_head, head, if nursery { 16 } else { 1 }, young),
                     (young, bytes, 16, descriptors),
                     (descriptors, units * size_of::<Slab>(), 64, bitmaps),

@@ -72,17 +72,29 @@ impl Home {
         self.pool.lock().add_segment(&self.supply(None), heap).expect("a segment")
     }
 
-    /// The class's next blocks, all of them.
-    fn cut(&self, segment: SlabSegment, class: SizeClass) -> Vec<Young> {
+    /// The class's next block.
+    fn cut(&self, segment: SlabSegment, class: SizeClass) -> Option<Young> {
         let nursery = nursery(segment);
         if !nursery.open_for(&self.supply(None), class) {
-            return Vec::new();
+            return None;
         }
-        let range = nursery.cut(class).expect("as much as was opened");
-        assert!(range.len > 0 && range.len % class.size() == 0 && !range.zeroed);
-        sanitizer::unpoison(range.start, range.len);
-        let start = range.start.addr().get() - segment.segment().addr();
-        (start..start + range.len).step_by(class.size()).map(|block| (block, class)).collect()
+        let block = nursery.cut(class).expect("as much as was opened");
+        sanitizer::unpoison(block, class.size());
+        Some((block.addr().get() - segment.segment().addr(), class))
+    }
+
+    /// A block of each class, again and again, until half of the nursery is out.
+    fn cut_half(&self, segment: SlabSegment) -> Vec<Young> {
+        let mut out = Vec::new();
+        while nursery(segment).usage().in_use < NURSERY / 2 {
+            out.extend(self.cut_each(segment));
+        }
+        out
+    }
+
+    /// A block of each class.
+    fn cut_each(&self, segment: SlabSegment) -> Vec<Young> {
+        classes().filter_map(|class| self.cut(segment, class)).collect()
     }
 
     /// Settles while memory is reclaimed; the answer is in bytes.
@@ -114,7 +126,11 @@ fn nursery<'a>(segment: SlabSegment) -> &'a Nursery {
 fn give_back(segment: SlabSegment, (start, class): Young) -> bool {
     let (granule, found) = nursery(segment).block_at(start).expect("a block");
     assert_eq!(found, class);
-    nursery(segment).take_back(granule, class)
+    let taken = nursery(segment).take_back(granule);
+    if taken {
+        nursery(segment).count_returned(class.size());
+    }
+    taken
 }
 
 fn classes() -> impl Iterator<Item = SizeClass> {
@@ -125,7 +141,8 @@ fn classes() -> impl Iterator<Item = SizeClass> {
 fn blocks_lie_side_by_side_as_their_classes_are_aligned() {
     let home = Home::new(TestPages::new().demanding_commits());
     let segment = home.segment();
-    let out: Vec<Young> = classes().take(30).flat_map(|class| home.cut(segment, class)).collect();
+    let out: Vec<Young> =
+        classes().take(30).flat_map(|class| [class; 3]).filter_map(|class| home.cut(segment, class)).collect();
     let mut end = 0;
     for &(start, class) in &out {
         assert!(start >= end && start % (1 << class.size().trailing_zeros()) == 0);
@@ -140,27 +157,14 @@ fn blocks_lie_side_by_side_as_their_classes_are_aligned() {
 }
 
 #[test]
-fn each_class_gets_more_each_time_up_to_a_kilobyte() {
-    for size in [16, 64, 512, 1024] {
-        let home = Home::new(TestPages::new());
-        let segment = home.segment();
-        let class = SizeClass::of(size);
-        let lens: Vec<usize> = (0..8).map(|_| home.cut(segment, class).len()).collect();
-        assert!(lens.windows(2).all(|pair| pair[1] == (2 * pair[0]).min(1024 / size)), "{size}: {lens:?}");
-        assert_eq!(lens[7] * size, 1024);
-        for size in [0, 4097, 32 << 10] {
-            assert!(home.cut(segment, SizeClass::of(size)).is_empty());
-        }
+fn it_serves_what_a_page_may_hold() {
+    let home = Home::new(TestPages::new());
+    let segment = home.segment();
+    for size in [16, 4096] {
+        assert!(home.cut(segment, SizeClass::of(size)).is_some());
     }
-}
-
-#[test]
-fn no_class_gets_more_than_a_kilobyte_at_a_time() {
-    for size in [48, 112, 304] {
-        let home = Home::new(TestPages::new());
-        let segment = home.segment();
-        let lens: Vec<usize> = (0..6).map(|_| home.cut(segment, SizeClass::of(size)).len() * size).collect();
-        assert!(lens[5] > 512 && lens[5] <= 1024 && lens[4] == lens[5], "{size}: {lens:?}");
+    for size in [0, 4097, 32 << 10] {
+        assert!(home.cut(segment, SizeClass::of(size)).is_none());
     }
 }
 
@@ -169,13 +173,16 @@ fn it_charges_what_it_opens_and_stops_at_its_end() {
     let home = Home::new(TestPages::new().demanding_commits());
     let segment = home.segment();
     let (before, page) = (home.account.committed(), home.source.page_size());
-    let mut out = home.cut(segment, SizeClass::of(16));
+    let mut out: Vec<Young> = home.cut(segment, SizeClass::of(16)).into_iter().collect();
     assert!(home.account.committed() - before <= page);
-    for _ in 0..100 {
-        out.extend(classes().flat_map(|class| home.cut(segment, class)));
+    loop {
+        let more = home.cut_each(segment);
+        if more.is_empty() {
+            break;
+        }
+        out.extend(more);
     }
     assert_eq!(home.account.committed() - before, NURSERY);
-    assert!(classes().all(|class| home.cut(segment, class).is_empty()));
     home.check(segment, &out);
 }
 
@@ -200,9 +207,9 @@ fn a_heap_with_a_limit_opens_nothing_more() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
     home.account.set_limit(1 << 30);
-    assert!(home.cut(segment, SizeClass::of(16)).is_empty());
+    assert!(home.cut(segment, SizeClass::of(16)).is_none());
     home.account.set_limit(usize::MAX);
-    assert_eq!(home.cut(segment, SizeClass::of(16)).len(), 16);
+    assert!(home.cut(segment, SizeClass::of(16)).is_some());
 }
 
 #[test]
@@ -210,11 +217,11 @@ fn a_commit_that_is_refused_leaves_it_as_it_was() {
     let home = Home::new(TestPages::new().demanding_commits());
     let segment = home.segment();
     home.source.refuse_after(0);
-    assert!(home.cut(segment, SizeClass::of(16)).is_empty());
+    assert!(home.cut(segment, SizeClass::of(16)).is_none());
     home.check(segment, &[]);
     home.source.refuse_nothing();
-    let out = home.cut(segment, SizeClass::of(16));
-    home.check(segment, &out);
+    let block = home.cut(segment, SizeClass::of(16)).expect("a block");
+    home.check(segment, &[block]);
 }
 
 #[test]
@@ -223,7 +230,7 @@ fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
     let segment = home.segment();
     let mut first_round = None;
     for _ in 0..3 {
-        let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+        let mut out: Vec<Young> = home.cut_half(segment);
         assert_eq!(*first_round.get_or_insert_with(|| out.clone()), out, "as new");
         while let Some(block) = out.pop() {
             assert!(give_back(segment, block));
@@ -242,7 +249,7 @@ fn what_came_back_is_taken_once_and_makes_a_new_nursery_when_all_did() {
 fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
     let home = Home::new(TestPages::new().demanding_commits());
     let segment = home.segment();
-    let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    let mut out: Vec<Young> = home.cut_half(segment);
     let fill = |&(start, class): &Young| {
         // SAFETY: the block is out.
         let block = unsafe { segment.segment().at(start) };
@@ -261,7 +268,7 @@ fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
         assert!(give_back(segment, block));
     }
     home.reclaim(segment);
-    let again: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    let again: Vec<Young> = home.cut_half(segment);
     again.iter().for_each(fill);
     home.check(segment, &again);
 }
@@ -270,10 +277,10 @@ fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
 fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
-    let mut out: Vec<Young> = classes().flat_map(|class| home.cut(segment, class)).collect();
+    let mut out: Vec<Young> = home.cut_half(segment);
     segment.segment().touch(out[out.len() - 1].0 + 4096);
     // Two runs of free blocks: each is refused once.
-    let middle = out.partition_point(|&(start, _)| start < out[0].0 + NURSERY / 2);
+    let middle = out.partition_point(|&(start, _)| start < out[0].0 + NURSERY / 4);
     let kept = [out.remove(middle), out.remove(0)];
     out.drain(..).for_each(|block| assert!(give_back(segment, block)));
     for refused in [1, 0] {
@@ -289,12 +296,13 @@ fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
 fn what_is_open_doubles() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
-    let (first, page) = (home.cut(segment, SizeClass::of(16))[0].0, home.source.page_size());
-    let mut open = align_up(first + 256, page).min(first + NURSERY);
+    let (first, _) = home.cut(segment, SizeClass::of(16)).expect("a block");
+    let page = home.source.page_size();
+    let mut open = align_up(first + 16, page).min(first + NURSERY);
     while open < first + NURSERY {
         assert_eq!(first + nursery(segment).committed(), open);
         while first + nursery(segment).committed() == open {
-            assert!(!home.cut(segment, SizeClass::of(16)).is_empty());
+            assert!(home.cut(segment, SizeClass::of(16)).is_some());
         }
         open = align_up(2 * open - first, page).min(first + NURSERY);
     }
@@ -305,16 +313,17 @@ fn what_is_open_doubles() {
 fn counts_that_disagree_are_told() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
-    let (start, _) = home.cut(segment, SizeClass::of(16))[0];
+    let (start, _) = home.cut(segment, SizeClass::of(16)).expect("a block");
     let (granule, _) = nursery(segment).block_at(start).expect("a block");
-    assert!(nursery(segment).take_back(granule, SizeClass::of(32)));
+    assert!(nursery(segment).take_back(granule));
+    nursery(segment).count_returned(32);
     assert!(nursery(segment).validate().is_err());
 }
 
 #[test]
 fn a_short_segment_has_a_small_one_and_room_for_slabs() {
-    assert_eq!(Nursery::bytes_in(256 << 10), 4 << 10);
-    assert_eq!(Nursery::bytes_in(4 << 20), 64 << 10);
+    assert_eq!(Nursery::bytes_in(256 << 10), 16 << 10);
+    assert_eq!(Nursery::bytes_in(4 << 20), 256 << 10);
     let (touched, tables) = SlabSegment::table_bytes(4 * UNIT, Reserved { core: 5000, nursery: true });
     assert!(touched < tables && tables <= UNIT);
 }

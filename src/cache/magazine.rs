@@ -31,7 +31,7 @@ use crate::slab::return_without_root;
 use crate::slab::{BLOCK_ALIGN, Block, BumpRange, Magazine, Refill, SizeClass, SlabContext, SlabRoot, link};
 
 /// The cached blocks of one class.
-#[repr(C)]
+#[repr(C, align(32))]
 pub(crate) struct Magazines {
     loaded: Cell<*mut u8>,
     bump: Cell<*mut u8>,

@@ -255,7 +255,7 @@ fn thread_cache(requests: &FlushRequests) -> NonNull<ThreadCache> {
 fn cache_with(requests: &FlushRequests, nursery: Option<&Nursery>) -> NonNull<ThreadCache> {
     let place = NonNull::from(Box::leak(Box::<ThreadCache>::new_uninit()));
     // SAFETY: the place is a cache's, and nobody else's.
-    unsafe { ThreadCache::write(place.cast(), requests, nursery) }
+    unsafe { ThreadCache::write(place.cast(), requests, nursery, usize::MAX) }
 }
 
 /// In hardened heaps every magazine is shuffled first.

@@ -25,12 +25,13 @@ use crate::slab::{Nursery, SMALL_CLASSES, SizeClass};
 /// All zero is the empty state. A class's bit in `fresh` is set only while its bump range is all zero.
 #[repr(C, align(64))]
 pub(crate) struct ThreadCache {
-    small: [Magazines; SMALL_CLASSES],
-    medium: Published<MediumCache>,
-    fresh: [Cell<u64>; 2],
-    flushes_seen: FlushesSeen,
     /// The heap's nursery, in the one cache that cuts it.
     nursery: Cell<*const Nursery>,
+    flushes_seen: FlushesSeen,
+    medium: Published<MediumCache>,
+    fresh: [Cell<u64>; 2],
+    /// The larger classes come last, in memory that a small heap does not touch.
+    small: [Magazines; SMALL_CLASSES],
 }
 
 impl ThreadCache {
@@ -38,22 +39,24 @@ impl ThreadCache {
     ///
     /// # Safety
     ///
-    /// `place` is writable, aligned for a cache, and nobody else's. No other cache has the nursery, which lives as long as
-    /// the heap.
+    /// `place` is writable, aligned for a cache, and nobody else's; from the address `zero_from` on it is zero. No other cache
+    /// has the nursery, which lives as long as the heap.
     pub(crate) unsafe fn write(
         place: NonNull<u8>,
         requests: &FlushRequests,
         nursery: Option<&Nursery>,
+        zero_from: usize,
     ) -> NonNull<Self> {
         let mut cache = place.cast::<Self>();
+        let dirty = zero_from.saturating_sub(place.addr().get()).min(size_of::<Self>());
         // In two halves, which no compiler joins: from 2 KiB on, C libraries fill with an instruction that is slow to start.
         const HALF: usize = size_of::<ThreadCache>() / 2;
         // SAFETY: all zero is a cache without blocks.
-        unsafe { place.write_bytes(0, HALF) };
+        unsafe { place.write_bytes(0, dirty.min(HALF)) };
         // SAFETY: the second half is within the place.
         let second = black_box(unsafe { place.add(HALF) });
         // SAFETY: as above.
-        unsafe { second.write_bytes(0, size_of::<Self>() - HALF) };
+        unsafe { second.write_bytes(0, dirty.saturating_sub(HALF)) };
         // SAFETY: it was just made.
         let written = unsafe { cache.as_mut() };
         written.flushes_seen = FlushesSeen::all(requests);

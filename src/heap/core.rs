@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! MallocState (moves)                      first segment (stays)
-//! │ caches by slot │ core │ sums │ … │     │ headers │ Core: records, pool, roots, first cache │ nursery │ slabs …
-//!                     └───────────────────────────────►
+//! │ caches by slot │ core │ sums │ … │     │ headers │ nursery │ Core: records, pool, first cache, roots │ nursery │ slabs …
+//!                     └─────────────────────────────────────────►
 //! ```
+//!
+//! All that a few blocks need lies in the segment's first 4 KiB: the core's own fields, the nursery's near part and the first
+//! cache's classes to 4 KiB. What follows is not touched before it is used, as far as the segment was zero.
 //!
 //! What a small heap does not need is made when it is first used: the roots, those of classes above 256 bytes apart, the
 //! medium tier, the caches of further slots.
@@ -69,6 +72,8 @@ pub struct Core<M: Mode> {
     /// The slot whose cache is in the core, plus one; 0 while none is.
     first_slot: AtomicUsize,
     nursery: Option<NonNull<Nursery>>,
+    /// Address from which on everything behind the core's own fields was zero when it was made.
+    zero_from: usize,
     first_cache: MaybeUninit<ThreadCache>,
     /// Where `near_roots` leads to.
     near_room: MaybeUninit<[Root<M>; NEAR_CLASSES]>,
@@ -86,6 +91,7 @@ impl<M: Mode> Core<M> {
         records: Records<M::Lock>,
         pool: SlabPool,
         nursery: Option<NonNull<Nursery>>,
+        zero_from: usize,
     ) -> NonNull<Self> {
         let core = place.cast::<Self>();
         let value = Self {
@@ -103,6 +109,7 @@ impl<M: Mode> Core<M> {
             next: AtomicPtr::new(ptr::null_mut()),
             first_slot: AtomicUsize::new(0),
             nursery,
+            zero_from,
             first_cache: MaybeUninit::uninit(),
             near_room: MaybeUninit::uninit(),
         };
@@ -251,14 +258,14 @@ impl<M: Mode> Core<M> {
         context: &SlabContext<'_, S, M::Lock>,
     ) -> Result<NonNull<ThreadCache>, Refusal> {
         let is_first = self.first_slot.compare_exchange(0, slot + 1, Relaxed, Relaxed).is_ok();
-        let place = if is_first {
-            at_field(self, offset_of!(Self, first_cache))
+        let (place, zero_from) = if is_first {
+            (at_field(self, offset_of!(Self, first_cache)), self.zero_from)
         } else {
-            self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?
+            (self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?, usize::MAX)
         };
         let nursery = self.nursery().filter(|_| is_first);
-        // SAFETY: the place was handed out once, to this call; so was the nursery.
-        Ok(unsafe { ThreadCache::write(place, &self.flushes, nursery) })
+        // SAFETY: the place was handed out once, to this call, which is the first to write there; so was the nursery.
+        Ok(unsafe { ThreadCache::write(place, &self.flushes, nursery, zero_from) })
     }
 
     /// The heap's nursery.
@@ -316,4 +323,28 @@ fn at_field<M: Mode>(core: &Core<M>, offset: usize) -> NonNull<u8> {
     let address = ptr::from_ref(core).addr() + offset;
     // SAFETY: the address is within the core.
     unsafe { NonNull::new_unchecked(crate::segment::at_address(address)) }
+}
+
+#[cfg(all(test, feature = "std", target_pointer_width = "64", not(feature = "hardened")))]
+mod tests {
+    use core::alloc::Layout;
+    use core::ptr;
+
+    use super::*;
+    use crate::MallocState;
+
+    #[test]
+    fn what_a_few_blocks_need_lies_in_the_first_page_of_4_kib() {
+        fn check<M: Mode>(heap: &MallocState<M>) {
+            let blocks = [(); 10].map(|()| heap.allocate_block(Layout::new::<[u64; 8]>()).unwrap());
+            let base = heap.segments().next().unwrap().address();
+            let largest = heap.cache().unwrap().small(SizeClass::of(4 << 10));
+            let ends = blocks.map(|block| block.addr().get() + block.len());
+            for end in ends.into_iter().chain([ptr::from_ref(largest).addr() + size_of_val(largest)]) {
+                assert!(end - base <= 4 << 10, "{}", end - base);
+            }
+        }
+        check(&MallocState::new());
+        check(&MallocState::local());
+    }
 }

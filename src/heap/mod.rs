@@ -255,7 +255,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// A heap with a limit caches less: two magazines of at most `limit / 256` bytes a class, and no depot. What running
     /// threads have cached so far comes back when they next take the long way: each has at most 32 KiB a class, four
     /// blocks where these are larger than 8 KiB, what is left of a bump range, and 4 to 16 MiB of medium blocks. The first blocks of
-    /// a heap share 64 KiB at most, which come back when all of them have.
+    /// a heap share 256 KiB at most, which come back when all of them have.
     ///
     /// ```
     /// let heap = mallocstate::MallocState::new();
@@ -284,7 +284,6 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     }
 
     /// Makes the first segment with the core in it, under the lock of what an earlier attempt has left behind.
-    /// Makes the first segment with the core in it, under the lock of what an earlier attempt has left behind.
     #[cold]
     fn make_core(&self) -> Result<&Core<M>, Refusal> {
         let lock = || {
@@ -304,7 +303,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let nursery = segment.nursery().map(NonNull::from);
         let records = mem::replace(unmade, Records::new());
         // SAFETY: the segment's reserved part has room for a core, and is nobody else's.
-        let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool, nursery) };
+        let core = unsafe { Core::<M>::write(segment.reserved(), owner, records, pool, nursery, segment.zero_from()) };
         // SAFETY: it was just written, and stays until the heap goes.
         M::enter(unsafe { core.as_ref() }, making);
         sanitizer::pool_made(owner.pool());

@@ -20,7 +20,7 @@ use crate::slab::slab::Slab;
 pub(crate) enum Origin<'a> {
     /// A slab, by the number of the block.
     Slab(NonNull<Slab>, usize),
-    /// The nursery, by the granule at which the block starts, and its class.
+    /// The nursery, by the block's offset from the segment's base, and its class.
     Nursery(&'a Nursery, usize, SizeClass),
 }
 
@@ -39,7 +39,7 @@ impl Origin<'_> {
     pub(crate) fn set_allocated<S: PageSource>(self, allocated: bool) -> bool {
         match self {
             Self::Slab(slab, index) => SlabSegment::of_slab::<S>(slab).set_allocated(slab, index, allocated),
-            Self::Nursery(nursery, granule, _) => nursery.set_allocated(granule, allocated),
+            Self::Nursery(nursery, offset, _) => nursery.set_allocated(offset, allocated),
         }
     }
 
@@ -48,7 +48,7 @@ impl Origin<'_> {
     pub(crate) fn is_allocated<S: PageSource>(self) -> bool {
         match self {
             Self::Slab(slab, index) => SlabSegment::of_slab::<S>(slab).is_allocated(slab, index),
-            Self::Nursery(nursery, granule, _) => nursery.is_allocated(granule),
+            Self::Nursery(nursery, offset, _) => nursery.is_allocated(offset),
         }
     }
 }
@@ -65,8 +65,8 @@ pub(crate) fn locate<'a, S: PageSource, L: RawLock>(
     let offset = block - segment.segment().addr();
     let Some(slab) = segment.slab_at(offset) else {
         let nursery = nursery_at(segment, offset).ok_or("freed block is in no slab")?;
-        let (granule, class) = nursery.block_at(offset).ok_or(NO_START)?;
-        return Ok(Origin::Nursery(nursery, granule, class));
+        let class = nursery.block_at(offset).ok_or(NO_START)?;
+        return Ok(Origin::Nursery(nursery, offset, class));
     };
     // SAFETY: descriptors live as long as their segment.
     let descriptor = unsafe { slab.as_ref() };
@@ -94,7 +94,7 @@ pub(crate) unsafe fn class_of<S: PageSource>(block: usize) -> Option<SizeClass> 
     match segment.slab_at(offset) {
         // SAFETY: descriptors live as long as their segment.
         Some(slab) => Some(unsafe { slab.as_ref() }.class()),
-        None => Some(nursery_at(segment, offset)?.block_at(offset)?.1),
+        None => nursery_at(segment, offset)?.block_at(offset),
     }
 }
 

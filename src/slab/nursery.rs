@@ -1,22 +1,23 @@
 //! A nursery: the first blocks of a young heap, one after the other in a piece of memory that all small classes share.
 //!
 //! ```text
-//! first                                     cut            open                 end
-//! │ 48 │░│ 64 │ 16 │ 16 │ 16 │░░░│ 512      │ next         │ not charged yet    │
+//! first                           near_end   far                  cut          open                 end
+//! │ 48 │░│ 64 │ 16 │ 16 │ 16 │░░░░░░░░│ core │ 512 │ 64 │ 64 │    │ next       │ not charged yet    │
 //!      └─ skipped, so that blocks have their class's alignment
 //! ```
 //!
 //! A slab of its own for each class would make ten blocks of ten classes touch ten pages, and cost ten times the way to a
-//! new slab. A nursery is what a bump arena is, until it is used up: then each class has a slab of its own. It lies behind
-//! the heap's core, in the header of the heap's first segment.
+//! new slab. A nursery is what a bump arena is, until it is used up: then each class has a slab of its own. It lies in the
+//! header of the heap's first segment, in two parts: the near one, about a kilobyte, in front of the heap's core and so in
+//! the page that a heap touches in any case; the far one behind the core.
 //!
 //! One thread cache cuts it, without a lock. Blocks that come back to it, from whichever thread, wait until all have come
 //! back; then the nursery is new again.
 //!
 //! # Invariants
 //!
-//! - Offsets count from the segment's base, `first <= cut <= open <= end`; below `open` all is charged. `first` is a multiple
-//!   of the granule.
+//! - Offsets count from the segment's base and are multiples of the granule; `first <= cut <= open <= end`, neither `cut` nor
+//!   `open` between `near_end` and `far`. Both parts are charged as far as they lie below `open`.
 //! - Below `cut`, a granule's tag says which class of block starts there, if one does, and whether the block came back. Tags up
 //!   to `open` are written when it is opened; a block's tag is written before the block is handed out.
 //! - `used` is the bytes of all blocks that were cut, and `returned` those of the blocks that came back, counted soon after
@@ -48,18 +49,28 @@ const NURSERY_BYTES: usize = 256 << 10;
 /// Share of a segment that its nursery may have.
 const SEGMENT_SHARE: usize = 16;
 
-/// A heap's nursery. Its tags stand in front of it, that of the first granule last, so that they share a page with the first
-/// blocks; what it cuts follows it.
+/// Bytes of the near part: with what stands before and behind it, up to the core's hot half, it makes a page of 4 KiB.
+pub(super) const NEAR_BYTES: usize = 1152;
+
+/// Bytes of the near part's tags.
+pub(super) const NEAR_TAGS: usize = NEAR_BYTES / GRANULE;
+
+/// A heap's nursery.
+///
+/// The tags of a part stand in front of it, the first one last, so that they share a page with the first blocks:
 ///
 /// ```text
-/// │ … │ tag of granule 1 │ tag of granule 0 │ Nursery │ granule 0 │ granule 1 │ …
-/// └─ `tag_bytes_in`                         └─ `tags_end`
+/// │ … │ tag of granule 1 │ tag of granule 0 │ granule 0 │ granule 1 │ …
+///                                           └─ `first` or `far`
 /// ```
 pub(crate) struct Nursery {
     segment: SegmentRef,
-    tags_end: u32,
     first: u32,
+    near_end: u32,
+    far: u32,
     end: u32,
+    /// Where the part begins that is cut now.
+    part: Cell<u32>,
     cut: AtomicU32,
     open: AtomicU32,
     used: AtomicU32,
@@ -71,52 +82,63 @@ pub(crate) struct Nursery {
 }
 
 impl Nursery {
-    /// Bytes of a nursery in a segment of this length.
+    /// Bytes of a nursery's far part in a segment of this length.
     pub(super) const fn bytes_in(segment_len: usize) -> usize {
         let share = align_down(segment_len / SEGMENT_SHARE, GRANULE);
         if share < NURSERY_BYTES { share } else { NURSERY_BYTES }
     }
 
-    /// Bytes of tags in front of a nursery in a segment of this length.
+    /// Bytes of the far part's tags in a segment of this length.
     pub(super) const fn tag_bytes_in(segment_len: usize) -> usize {
         Self::bytes_in(segment_len) / GRANULE
     }
 
-    /// Makes a new nursery `offset` bytes behind its segment's base, that cuts the bytes from `first` to `end`.
+    /// Makes a new nursery at `place` that cuts `NEAR_BYTES` from `first` on, then the bytes from `far` to `end`.
     ///
     /// # Safety
     ///
-    /// The place is writable, aligned for a nursery, and nobody else's; so are the range and the place for its tags.
-    pub(super) unsafe fn write(segment: SegmentRef, offset: usize, first: usize, end: usize) {
-        debug_assert!(first % GRANULE == 0 && end - first <= NURSERY_BYTES);
-        let (first, end) = (first as u32, end as u32);
+    /// The place is writable, aligned for a nursery, and nobody else's; so are both parts and the places for their tags.
+    pub(super) unsafe fn write(place: NonNull<u8>, segment: SegmentRef, first: usize, far: usize, end: usize) {
+        debug_assert!(first % GRANULE == 0 && far % GRANULE == 0 && end - far <= NURSERY_BYTES);
+        let near_end = first + NEAR_BYTES;
         let nursery = Self {
             segment,
-            tags_end: offset as u32,
-            first,
-            end,
-            cut: AtomicU32::new(first),
-            open: AtomicU32::new(first),
+            first: first as u32,
+            near_end: near_end as u32,
+            far: far as u32,
+            end: end as u32,
+            part: Cell::new(first as u32),
+            cut: AtomicU32::new(first as u32),
+            open: AtomicU32::new(first as u32),
             used: AtomicU32::new(0),
             returned: AtomicU32::new(0),
-            dirty: Cell::new(first),
+            dirty: Cell::new(far as u32),
             discardable: AtomicBool::new(false),
         };
         nursery.poison();
-        // SAFETY: the caller says that the place is within the segment.
-        let place = unsafe { segment.at(offset) };
         // SAFETY: the place is writable, and aligned for a nursery.
         unsafe { place.cast::<Self>().write(nursery) };
     }
 
     /// Poisons everything that the nursery cuts.
     fn poison(&self) {
-        sanitizer::poison(self.at(self.first()), self.end() - self.first());
+        sanitizer::poison(self.at(self.first()), NEAR_BYTES);
+        sanitizer::poison(self.at(self.far()), self.end() - self.far());
     }
 
     #[inline]
     fn first(&self) -> usize {
         self.first as usize
+    }
+
+    #[inline]
+    fn near_end(&self) -> usize {
+        self.near_end as usize
+    }
+
+    #[inline]
+    fn far(&self) -> usize {
+        self.far as usize
     }
 
     #[inline]
@@ -137,89 +159,118 @@ impl Nursery {
         unsafe { self.segment.at(offset) }
     }
 
-    /// Where the class's next block would start and end; `None` where the nursery does not serve the class.
     #[inline]
-    fn next_block(&self, class: SizeClass) -> Option<(usize, usize)> {
-        if !(1..NURSERY_CLASSES).contains(&class.index()) {
-            return None;
-        }
+    fn next(&self) -> usize {
+        self.cut.load(Relaxed) as usize
+    }
+
+    /// Where a block of the class would start and end that is cut from `cut` on.
+    #[inline]
+    fn block_from(cut: usize, class: SizeClass) -> (usize, usize) {
         // A class serves the alignments that divide its size.
-        let (size, cut) = (class.size(), self.cut.load(Relaxed) as usize);
+        let size = class.size();
         let start = align_up(cut, size & size.wrapping_neg());
-        Some((start, start + size))
+        (start, start + size)
+    }
+
+    /// Whether the nursery has blocks of this class.
+    #[inline]
+    fn serves(class: SizeClass) -> bool {
+        (1..NURSERY_CLASSES).contains(&class.index())
     }
 
     /// The next block, for a class whose cache has none; `None` where too little is open.
     #[inline]
     pub(crate) fn cut(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let (start, end) = self.next_block(class)?;
-        if end > self.open() {
+        let (start, end) = Self::block_from(self.next(), class);
+        if end > self.open() || !Self::serves(class) {
             return None;
         }
-        self.tag(self.granule(start)).write(Some(class));
+        self.tag_in(self.part.get() as usize, start).write(Some(class));
         // Who sees it sees the tags below.
         self.cut.store(end as u32, Release);
         self.used.store(self.used.load(Relaxed) + (end - start) as u32, Relaxed);
         Some(self.at(start))
     }
 
-    /// Charges as much as the class's next block needs, and as much again as is open; false where that is not to be had, or
+    /// Opens as much as the class's next block needs, and as much again as is open; false where that is not to be had, or
     /// the heap has a limit: what nobody uses is dear then.
     pub(crate) fn open_for<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, class: SizeClass) -> bool {
-        let Some((_, end)) = self.next_block(class) else { return false };
-        let open = self.open();
-        if end <= open {
-            return true;
-        }
-        if end > self.end() || supply.account.is_limited() {
+        if !Self::serves(class) || supply.account.is_limited() {
             return false;
         }
-        let doubled = open + (open - self.first());
+        if self.open() == self.first() && !self.open_near(supply) {
+            return false;
+        }
+        let (_, end) = Self::block_from(self.next(), class);
+        end <= self.open() || self.open_far(supply, class)
+    }
+
+    fn open_near<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) -> bool {
+        if supply.commit(self.segment, self.first(), self.near_end(), NEAR_BYTES).is_err() {
+            return false;
+        }
+        self.clear_tags(self.first(), self.first(), self.near_end());
+        self.open.store(self.near_end, Relaxed);
+        true
+    }
+
+    fn open_far<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, class: SizeClass) -> bool {
+        let (cut, open) = (self.next().max(self.far()), self.open().max(self.far()));
+        let (_, end) = Self::block_from(cut, class);
+        if end > self.end() {
+            return false;
+        }
+        let doubled = open + (open - self.far());
         let target = align_up(doubled.max(end), supply.page_size()).min(self.end());
         if supply.commit(self.segment, open, target, target - open).is_err() {
             return false;
         }
-        let (from, to) = (self.granule(open), self.granule(target));
-        // SAFETY: the tags of these granules lie in a row, that of the highest one first.
-        let tags = unsafe { slice::from_raw_parts(self.tag(to - 1), to - from) };
-        // SAFETY: nobody looks at tags beyond `cut`, which is at most `open`.
-        unsafe { Tag::clear(tags) };
+        self.clear_tags(self.far(), open, target);
+        self.part.set(self.far);
         self.open.store(target as u32, Relaxed);
+        self.cut.store(cut as u32, Release);
         true
     }
 
-    #[inline]
-    fn granule(&self, offset: usize) -> usize {
-        (offset - self.first()) / GRANULE
+    /// Clears the tags of the granules from `start` to `end`, which are about to be opened, in the part that begins at `part`.
+    fn clear_tags(&self, part: usize, start: usize, end: usize) {
+        // SAFETY: the tags of these granules lie in a row, that of the last one first.
+        let tags = unsafe { slice::from_raw_parts(self.tag_in(part, end - GRANULE), (end - start) / GRANULE) };
+        // SAFETY: nobody looks at tags beyond `cut`, which is at most `open`.
+        unsafe { Tag::clear(tags) };
     }
 
+    /// The tag of the granule at `offset`, in the part that begins at `part`.
     #[inline]
-    fn tag(&self, granule: usize) -> &Tag {
-        debug_assert!(granule < (self.end() - self.first()) / GRANULE);
-        // SAFETY: every granule has a tag in front of the nursery.
-        let tag = unsafe { self.segment.at(self.tags_end as usize - 1 - granule) }.cast::<Tag>();
+    fn tag_in(&self, part: usize, offset: usize) -> &Tag {
+        debug_assert!(part <= offset && offset < if part == self.far() { self.end() } else { self.near_end() });
+        // SAFETY: every granule of a part has a tag in front of it.
+        let tag = unsafe { self.segment.at(part - 1 - (offset - part) / GRANULE) }.cast::<Tag>();
         // SAFETY: the tags live as long as the segment, and every byte is one.
         unsafe { tag.as_ref() }
     }
 
-    /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
-    pub(super) fn has_cut(&self, offset: usize) -> bool {
-        (self.first()..self.cut.load(Relaxed) as usize).contains(&offset)
+    fn tag(&self, offset: usize) -> &Tag {
+        self.tag_in(if offset < self.near_end() { self.first() } else { self.far() }, offset)
     }
 
-    /// The granule and the class of the block that starts at `offset` from the segment's base, if one does.
-    pub(super) fn block_at(&self, offset: usize) -> Option<(usize, SizeClass)> {
+    /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
+    pub(super) fn has_cut(&self, offset: usize) -> bool {
+        (self.first()..self.next()).contains(&offset) && !(self.near_end()..self.far()).contains(&offset)
+    }
+
+    /// The class of the block that starts at `offset` from the segment's base, if one does.
+    pub(super) fn block_at(&self, offset: usize) -> Option<SizeClass> {
         if offset % GRANULE != 0 || !self.has_cut(offset) {
             return None;
         }
-        let granule = self.granule(offset);
-        let (class, _) = self.tag(granule).read()?;
-        Some((granule, class))
+        self.tag(offset).read().map(|(class, _)| class)
     }
 
-    /// Takes a block back, which is to be counted; false where it was free already.
-    pub(super) fn take_back(&self, granule: usize) -> bool {
-        self.tag(granule).mark(Tag::FREE)
+    /// Takes the block at `offset` back, which is to be counted; false where it was free already.
+    pub(super) fn take_back(&self, offset: usize) -> bool {
+        self.tag(offset).mark(Tag::FREE)
     }
 
     /// Counts the bytes of blocks that were taken back.
@@ -249,6 +300,7 @@ impl Nursery {
     /// Forgets all blocks: nobody uses them any more. What was charged for them is the caller's to take back.
     pub(super) fn reset(&self) {
         self.dirty.set(self.dirty.get().max(self.open.load(Relaxed)));
+        self.part.set(self.first);
         self.cut.store(self.first, Relaxed);
         self.open.store(self.first, Relaxed);
         self.returned.store(0, Relaxed);
@@ -257,7 +309,7 @@ impl Nursery {
         self.poison();
     }
 
-    /// Discards whole pages within free blocks, and those that an earlier life of the nursery used.
+    /// Discards whole pages within free blocks, and those that an earlier life of the nursery used. The near part has none.
     fn discard<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) {
         let discard = |start: usize, end: usize| {
             // SAFETY: the range is free, and nothing of the nursery's is in its memory; before any of it is cut again, it is
@@ -265,32 +317,35 @@ impl Nursery {
             start >= end || unsafe { supply.discard(self.segment, start, end) }.is_ok()
         };
         if self.discardable.swap(false, Relaxed) {
-            let (mut free_from, mut all) = (self.first(), true);
+            let (mut free_from, mut all) = (self.far(), true);
             self.for_each_block(|start, class, is_free| {
-                if !is_free {
+                if !is_free && start >= self.far() {
                     all &= discard(free_from, start);
                     free_from = start + class.size();
                 }
             });
-            all &= discard(free_from, self.cut.load(Relaxed) as usize);
+            all &= discard(free_from, self.next());
             // What was refused is tried again the next time.
             self.discardable.store(!all, Relaxed);
         }
-        if discard(self.open(), self.dirty.get() as usize) {
-            self.dirty.set(self.first);
+        if discard(self.open().max(self.far()), self.dirty.get() as usize) {
+            self.dirty.set(self.far);
         }
     }
 
     /// Calls `visit` with where each block starts, its class, and whether it came back.
     fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
-        let mut offset = self.first();
-        while offset < self.cut.load(Acquire) as usize {
-            match self.tag(self.granule(offset)).read() {
-                Some((class, is_free)) => {
-                    visit(offset, class, is_free);
-                    offset += class.size();
+        let cut = self.cut.load(Acquire) as usize;
+        for (first, end) in [(self.first(), self.near_end().min(cut)), (self.far(), cut)] {
+            let mut offset = first;
+            while offset < end {
+                match self.tag(offset).read() {
+                    Some((class, is_free)) => {
+                        visit(offset, class, is_free);
+                        offset += class.size();
+                    }
+                    None => offset += GRANULE,
                 }
-                None => offset += GRANULE,
             }
         }
     }
@@ -308,7 +363,10 @@ impl Nursery {
     /// Bytes charged.
     #[inline]
     pub(crate) fn committed(&self) -> usize {
-        self.open() - self.first()
+        match self.open().checked_sub(self.far()) {
+            Some(far) => NEAR_BYTES + far,
+            None => self.open() - self.first(),
+        }
     }
 
     /// What of the nursery is put to use.
@@ -320,8 +378,9 @@ impl Nursery {
     /// Checks the invariants, under an exclusive borrow of the heap.
     pub(crate) fn validate(&self) -> Result<(), Corruption> {
         let address = self.at(self.first()).addr().get();
-        let (cut, open) = (self.cut.load(Relaxed) as usize, self.open());
-        let ordered = self.first() <= cut && cut <= open && open <= self.end();
+        let (cut, open) = (self.next(), self.open());
+        let within = |offset| (self.first()..=self.near_end()).contains(&offset) || offset >= self.far();
+        let ordered = within(cut) && within(open) && cut <= open && open <= self.end();
         Corruption::unless(ordered, "nursery has cut too far", address)?;
         let (mut used, mut returned, mut last) = (0, 0, self.first());
         self.for_each_block(|start, class, is_free| {
@@ -331,19 +390,20 @@ impl Nursery {
         });
         let counts = (self.used.load(Relaxed) as usize, self.returned.load(Relaxed) as usize);
         Corruption::unless((used, returned) == counts, "nursery's blocks disagree with its counts", address)?;
-        Corruption::unless(last == cut, "nursery's last block does not end where it was cut", address)
+        let ends = last == cut || (cut == self.far() && last <= self.near_end());
+        Corruption::unless(ends, "nursery's last block does not end where it was cut", address)
     }
 
     /// Sets or clears the mark of a block that is with a user; false where that was so already.
     #[cfg(any(debug_assertions, feature = "hardened"))]
-    pub(super) fn set_allocated(&self, granule: usize, allocated: bool) -> bool {
-        let tag = self.tag(granule);
+    pub(super) fn set_allocated(&self, offset: usize, allocated: bool) -> bool {
+        let tag = self.tag(offset);
         if allocated { tag.mark(Tag::ALLOCATED) } else { tag.unmark(Tag::ALLOCATED) }
     }
 
     /// Whether a block is with a user.
     #[cfg(any(debug_assertions, feature = "hardened"))]
-    pub(super) fn is_allocated(&self, granule: usize) -> bool {
-        self.tag(granule).is_marked(Tag::ALLOCATED)
+    pub(super) fn is_allocated(&self, offset: usize) -> bool {
+        self.tag(offset).is_marked(Tag::ALLOCATED)
     }
 }

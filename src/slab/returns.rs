@@ -27,8 +27,8 @@ impl SlabRoot {
         while let Some(block) = magazine.pop() {
             let (slab, first) = match origin_of(context, &block, class) {
                 Origin::Slab(slab, index) => (slab, index),
-                Origin::Nursery(nursery, granule, _) => {
-                    young.add(nursery, granule, block);
+                Origin::Nursery(nursery, offset, _) => {
+                    young.add(nursery, offset, block);
                     continue;
                 }
             };
@@ -86,8 +86,8 @@ impl<'a> YoungReturns<'a> {
         Self { nursery: None, blocks: 0 }
     }
 
-    fn add(&mut self, nursery: &'a Nursery, granule: usize, block: Block) {
-        if !nursery.take_back(granule) {
+    fn add(&mut self, nursery: &'a Nursery, offset: usize, block: Block) {
+        if !nursery.take_back(offset) {
             corruption(FREED_TWICE, block.into_raw().as_ptr());
         }
         self.nursery = Some(nursery);
@@ -110,7 +110,7 @@ pub(crate) fn return_without_root<S: PageSource, L: RawLock>(
     let mut young = YoungReturns::none();
     while let Some(block) = magazine.pop() {
         match origin_of(context, &block, class) {
-            Origin::Nursery(nursery, granule, _) => young.add(nursery, granule, block),
+            Origin::Nursery(nursery, offset, _) => young.add(nursery, offset, block),
             Origin::Slab(..) => corruption("freed block is of a class that has none", block.into_raw().as_ptr()),
         }
     }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The descriptor and the bitmap of a slab are those of its first unit; no block of a slab can overflow into them. What is
-//! *reserved* belongs to the heap: its first segment keeps the heap's core there, and behind it the nursery.
+//! *reserved* belongs to the heap: its first segment keeps the heap's core there, between the two parts of the nursery.
 //!
 //! # Invariants
 //!
@@ -51,6 +51,8 @@ pub(crate) struct Tables {
     bitmaps: usize,
     /// Where the nursery is; 0 where there is none.
     nursery: usize,
+    /// From this offset on, the header was zero when it was laid out.
+    zero_from: usize,
     /// Bytes charged beside the common header and the slabs.
     overhead: AtomicUsize,
     /// Units that slabs or the heap have.
@@ -76,7 +78,7 @@ impl SlabSegment {
     /// Bytes of header that a new segment touches at once, beside the common header, and the length of all its tables.
     pub(super) const fn table_bytes(len: usize, heap: Reserved) -> (usize, usize) {
         let offsets = TableOffsets::of(len / UNIT, heap);
-        (offsets.young - HEADER_BYTES, offsets.end)
+        (offsets.overhead(), offsets.end)
     }
 
     /// Lays the tables out in a new segment.
@@ -87,7 +89,7 @@ impl SlabSegment {
     pub(super) unsafe fn write(segment: SegmentRef, heap: Reserved) -> Self {
         let units = segment.len() / UNIT;
         let offsets = TableOffsets::of(units, heap);
-        segment.touch(offsets.end);
+        let zero_from = segment.touch(offsets.end);
         // SAFETY: the common header is followed by room for the tables.
         let place = unsafe { segment.at(HEADER_BYTES) }.cast::<Tables>();
         let tables = Tables {
@@ -97,7 +99,8 @@ impl SlabSegment {
             descriptors: offsets.descriptors,
             bitmaps: offsets.bitmaps,
             nursery: if heap.nursery { offsets.nursery } else { 0 },
-            overhead: AtomicUsize::new(offsets.young - HEADER_BYTES),
+            zero_from,
+            overhead: AtomicUsize::new(offsets.overhead()),
             used: Cell::new(0),
             list: Cell::new(0),
             permanent: heap.core > 0,
@@ -107,15 +110,17 @@ impl SlabSegment {
         let this = Self(segment);
         // SAFETY: the words and the map lie within the committed header.
         let free = unsafe { segment.at(offsets.free) };
-        // SAFETY: as above; the map ends where what is reserved begins.
-        unsafe { free.write_bytes(0, offsets.reserved - offsets.free) };
+        // SAFETY: as above; the map ends where the nursery begins.
+        unsafe { free.write_bytes(0, offsets.nursery - offsets.free) };
         let header_units = offsets.end.div_ceil(UNIT);
         this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
         this.with_words(|free, _| set_from(free, header_units, units));
         this.poison();
         if heap.nursery {
-            // SAFETY: the place is the nursery's, and so is what lies before the descriptors, and behind the core.
-            unsafe { Nursery::write(segment, offsets.nursery, offsets.young, offsets.descriptors) };
+            // SAFETY: the nursery lies within the header.
+            let place = unsafe { segment.at(offsets.nursery) };
+            // SAFETY: the place is the nursery's, and so is what lies between it and the core, and the core and the descriptors.
+            unsafe { Nursery::write(place, segment, offsets.near, offsets.far, offsets.descriptors) };
         }
         this
     }
@@ -155,7 +160,7 @@ impl SlabSegment {
 
     fn offsets(self) -> TableOffsets {
         // What is reserved moves only tables that are not asked for here.
-        TableOffsets::of(self.tables().units, Reserved::NOTHING)
+        TableOffsets::of(self.tables().units, Reserved { core: 0, nursery: self.tables().nursery > 0 })
     }
 
     pub(crate) fn segment(self) -> SegmentRef {
@@ -186,6 +191,11 @@ impl SlabSegment {
     pub(crate) fn reserved(self) -> NonNull<u8> {
         // SAFETY: what is reserved lies within the header.
         unsafe { self.0.at(self.offsets().reserved) }
+    }
+
+    /// Address from which on what is reserved was zero when the segment was laid out.
+    pub(crate) fn zero_from(self) -> usize {
+        self.0.addr() + self.tables().zero_from
     }
 
     /// The heap's nursery, where it lies in this segment.

@@ -3,7 +3,7 @@
 use crate::primitives::address::align_up;
 use crate::segment::{HEADER_BYTES, UNIT};
 use crate::slab::bitmap::Bitmap;
-use crate::slab::nursery::Nursery;
+use crate::slab::nursery::{NEAR_BYTES, NEAR_TAGS, Nursery};
 use crate::slab::segment::Tables;
 use crate::slab::slab::Slab;
 
@@ -32,10 +32,13 @@ pub(super) struct TableOffsets {
     pub(super) free: usize,
     pub(super) dirty: usize,
     pub(super) map: usize,
-    pub(super) reserved: usize,
     pub(super) nursery: usize,
-    /// What the nursery cuts.
-    pub(super) young: usize,
+    /// What the nursery cuts first.
+    pub(super) near: usize,
+    /// The heap's core.
+    pub(super) reserved: usize,
+    /// What the nursery cuts then.
+    pub(super) far: usize,
     pub(super) descriptors: usize,
     pub(super) bitmaps: usize,
     pub(super) end: usize,
@@ -47,15 +50,22 @@ impl TableOffsets {
         let free = align_up(HEADER_BYTES + size_of::<Tables>(), align_of::<u64>());
         let dirty = free + words * 8;
         let map = dirty + words * 8;
-        let reserved = align_up(map + units, 64);
-        let len = if heap.nursery { units * UNIT } else { 0 };
-        let nursery = align_up(reserved + heap.core + Nursery::tag_bytes_in(len), align_of::<Nursery>());
-        let young = if heap.nursery { align_up(nursery + size_of::<Nursery>(), 16) } else { nursery };
-        let young_bytes = Nursery::bytes_in(len);
-        let descriptors = align_up(young + young_bytes, 16);
+        let nursery = align_up(map + units, 64);
+        let (head, near_bytes, len) =
+            if heap.nursery { (size_of::<Nursery>() + NEAR_TAGS, NEAR_BYTES, units * UNIT) } else { (0, 0, 0) };
+        let near = align_up(nursery + head, 16);
+        let reserved = align_up(near + near_bytes, 64);
+        let far = align_up(reserved + heap.core + Nursery::tag_bytes_in(len), 16);
+        let descriptors = align_up(far + Nursery::bytes_in(len), 16);
         let bitmaps = align_up(descriptors + units * size_of::<Slab>(), 64);
         let end = bitmaps + units * BITMAPS * size_of::<Bitmap>();
-        Self { words, free, dirty, map, reserved, nursery, young, descriptors, bitmaps, end }
+        Self { words, free, dirty, map, nursery, near, reserved, far, descriptors, bitmaps, end }
+    }
+
+    /// Bytes that are charged at once, beside the common header: all but what the nursery cuts, to where descriptors begin.
+    pub(super) const fn overhead(&self) -> usize {
+        let near_bytes = if self.near > self.nursery { NEAR_BYTES } else { 0 };
+        self.far - near_bytes - HEADER_BYTES
     }
 }
 
@@ -73,25 +83,27 @@ mod tests {
                     free,
                     dirty,
                     map,
-                    reserved,
                     nursery: young_head,
-                    young,
+                    near,
+                    reserved,
+                    far,
                     descriptors,
                     bitmaps,
                     end,
                 } = TableOffsets::of(units, Reserved { core, nursery });
                 assert!((end - descriptors).abs_diff(units * SLAB_OVERHEAD) < 64, "{units}");
                 let bytes = if nursery { Nursery::bytes_in(units * UNIT) } else { 0 };
-                let (head, tags) = if nursery { (size_of::<Nursery>(), bytes / 16) } else { (0, 0) };
+                let (head, near_bytes) = if nursery { (size_of::<Nursery>() + NEAR_TAGS, NEAR_BYTES) } else { (0, 0) };
                 assert_eq!(words, units.div_ceil(64));
                 let tables = [
                     (HEADER_BYTES, size_of::<Tables>(), align_of::<u64>(), free),
                     (free, words * 8, align_of::<u64>(), dirty),
                     (dirty, words * 8, 1, map),
-                    (map, units, 64, reserved),
-                    (reserved, core + tags, align_of::<Nursery>(), young_head),
-                    (young_head, head, if nursery { 16 } else { 1 }, young),
-                    (young, bytes, 16, descriptors),
+                    (map, units, 64, young_head),
+                    (young_head, head, 16, near),
+                    (near, near_bytes, 64, reserved),
+                    (reserved, core + bytes / 16, 16, far),
+                    (far, bytes, 16, descriptors),
                     (descriptors, units * size_of::<Slab>(), 64, bitmaps),
                     (bitmaps, units * BITMAPS * size_of::<Bitmap>(), 1, end),
                 ];

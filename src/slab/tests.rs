@@ -15,7 +15,7 @@ use crate::os::{PageSource, SystemPages};
 use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
-use crate::slab::nursery::Nursery;
+use crate::slab::nursery::{NEAR_BYTES, Nursery};
 use crate::slab::pool::SlabPool;
 use crate::slab::root::SlabContext;
 use crate::slab::segment::SlabSegment;
@@ -124,9 +124,8 @@ fn nursery<'a>(segment: SlabSegment) -> &'a Nursery {
 }
 
 fn give_back(segment: SlabSegment, (start, class): Young) -> bool {
-    let (granule, found) = nursery(segment).block_at(start).expect("a block");
-    assert_eq!(found, class);
-    let taken = nursery(segment).take_back(granule);
+    assert_eq!(nursery(segment).block_at(start), Some(class));
+    let taken = nursery(segment).take_back(start);
     if taken {
         nursery(segment).count_returned(class.size());
     }
@@ -182,7 +181,7 @@ fn it_charges_what_it_opens_and_stops_at_its_end() {
         }
         out.extend(more);
     }
-    assert_eq!(home.account.committed() - before, NURSERY);
+    assert_eq!(home.account.committed() - before, NEAR_BYTES + NURSERY);
     home.check(segment, &out);
 }
 
@@ -258,9 +257,10 @@ fn whole_pages_of_free_blocks_are_discarded_and_used_again() {
     };
     out.iter().for_each(fill);
     let (first, last) = (out.remove(0), out.pop().expect("blocks"));
+    let far = out.iter().find(|block| block.0 > first.0 + NEAR_BYTES).expect("blocks of the far part").0;
     out.drain(..).for_each(|block| assert!(give_back(segment, block)));
     let (reclaimed, page) = (home.reclaim(segment), home.source.page_size());
-    assert!(reclaimed % page == 0 && reclaimed + 3 * page > last.0 - first.0, "{reclaimed}");
+    assert!(reclaimed % page == 0 && reclaimed + 3 * page > last.0 - far, "{reclaimed}");
     assert_eq!(home.reclaim(segment), 0);
     home.check(segment, &[first, last]);
     [first, last].iter().for_each(fill);
@@ -296,17 +296,21 @@ fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
 fn what_is_open_doubles() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
-    let (first, _) = home.cut(segment, SizeClass::of(16)).expect("a block");
-    let page = home.source.page_size();
-    let mut open = align_up(first + 16, page).min(first + NURSERY);
-    while open < first + NURSERY {
-        assert_eq!(first + nursery(segment).committed(), open);
-        while first + nursery(segment).committed() == open {
-            assert!(home.cut(segment, SizeClass::of(16)).is_some());
+    let mut opened = Vec::new();
+    while home.cut(segment, SizeClass::of(16)).is_some() {
+        let committed = nursery(segment).committed();
+        if opened.last() != Some(&committed) {
+            opened.push(committed);
         }
-        open = align_up(2 * open - first, page).min(first + NURSERY);
     }
-    assert_eq!(nursery(segment).committed(), NURSERY);
+    assert_eq!((opened[0], opened[opened.len() - 1]), (NEAR_BYTES, NEAR_BYTES + NURSERY));
+    // The far part ends its first step with a page.
+    let (page, far) = (home.source.page_size(), |opened: &usize| opened - NEAR_BYTES);
+    assert!(far(&opened[1]) <= page.min(NURSERY));
+    for pair in opened[1..].windows(2) {
+        let (before, after) = (far(&pair[0]), far(&pair[1]));
+        assert!(after == NURSERY || (2 * before..2 * before + page).contains(&after), "{opened:?}");
+    }
 }
 
 #[test]
@@ -314,8 +318,7 @@ fn counts_that_disagree_are_told() {
     let home = Home::new(TestPages::new());
     let segment = home.segment();
     let (start, _) = home.cut(segment, SizeClass::of(16)).expect("a block");
-    let (granule, _) = nursery(segment).block_at(start).expect("a block");
-    assert!(nursery(segment).take_back(granule));
+    assert!(nursery(segment).take_back(start));
     nursery(segment).count_returned(32);
     assert!(nursery(segment).validate().is_err());
 }

@@ -11,7 +11,7 @@
 use core::array;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use crate::primitives::abort::corruption;
 
@@ -36,7 +36,8 @@ const LIMIT_SHARE: usize = 256;
 #[repr(C)]
 struct Stack {
     blocks: [Cell<*mut u8>; STACK],
-    len: AtomicU8,
+    /// A whole word: see `Magazines::room`.
+    len: AtomicU32,
 }
 
 /// The medium blocks that a thread keeps; all zero is the empty state, without a budget.
@@ -60,7 +61,7 @@ impl MediumCache {
         let len = stack.len.load(Relaxed).checked_sub(1)?;
         stack.len.store(len, Relaxed);
         self.cached.store(self.cached.load(Relaxed) - size, Relaxed);
-        NonNull::new(stack.blocks[usize::from(len) % STACK].get())
+        NonNull::new(stack.blocks[len as usize % STACK].get())
     }
 
     /// Keeps a block of `size` bytes, unless that is beyond the budget or there are enough of the class. A cache that was
@@ -68,7 +69,7 @@ impl MediumCache {
     #[inline(always)]
     pub(crate) fn push(&self, class: usize, size: usize, block: NonNull<u8>) -> bool {
         let stack = &self.stacks[class];
-        let len = usize::from(stack.len.load(Relaxed));
+        let len = stack.len.load(Relaxed) as usize;
         let cached = self.cached.load(Relaxed) + size;
         if len != 0 && stack.blocks[(len - 1) % STACK].get() == block.as_ptr() {
             corruption("block freed twice", block.as_ptr());
@@ -77,7 +78,7 @@ impl MediumCache {
             return false;
         }
         stack.blocks[len].set(block.as_ptr());
-        stack.len.store(len as u8 + 1, Relaxed);
+        stack.len.store(len as u32 + 1, Relaxed);
         self.cached.store(cached, Relaxed);
         true
     }
@@ -85,27 +86,27 @@ impl MediumCache {
     /// Takes the older half of a full class out: a full magazine.
     pub(crate) fn take_older(&self, class: usize, size: usize) -> [Option<NonNull<u8>>; STACK / 2] {
         let stack = &self.stacks[class];
-        if usize::from(stack.len.load(Relaxed)) < STACK {
+        if (stack.len.load(Relaxed) as usize) < STACK {
             return [None; STACK / 2];
         }
         let older = array::from_fn(|index| NonNull::new(stack.blocks[index].get()));
         for index in 0..STACK / 2 {
             stack.blocks[index].set(stack.blocks[index + STACK / 2].get());
         }
-        stack.len.store((STACK / 2) as u8, Relaxed);
+        stack.len.store((STACK / 2) as u32, Relaxed);
         self.cached.store(self.cached.load(Relaxed) - STACK / 2 * size, Relaxed);
         older
     }
 
     /// Blocks cached of a class.
     pub(crate) fn cached(&self, class: usize) -> usize {
-        usize::from(self.stacks[class].len.load(Relaxed))
+        self.stacks[class].len.load(Relaxed) as usize
     }
 
     /// Takes every block out, with its medium class.
     pub(crate) fn drain(&self, mut give: impl FnMut(usize, NonNull<u8>)) {
         for (class, stack) in self.stacks.iter().enumerate() {
-            let len = usize::from(stack.len.swap(0, Relaxed));
+            let len = stack.len.swap(0, Relaxed) as usize;
             stack.blocks[..len]
                 .iter()
                 .filter_map(|block| NonNull::new(block.get()))
@@ -137,7 +138,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn cache() -> MediumCache {
-        let stack = || Stack { blocks: [const { Cell::new(ptr::null_mut()) }; STACK], len: AtomicU8::new(0) };
+        let stack = || Stack { blocks: [const { Cell::new(ptr::null_mut()) }; STACK], len: AtomicU32::new(0) };
         let stacks = array::from_fn(|_| stack());
         let cache = MediumCache { cached: AtomicUsize::new(0), budget: Cell::new(0), stacks };
         cache.set_budget(0, usize::MAX);

@@ -12,7 +12,6 @@ use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::{Call, TestPages};
 use crate::os::{PageSource, SystemPages};
-use crate::primitives::address::align_up;
 use crate::primitives::sanitizer;
 use crate::segment::{Account, OwnerId, Records, Supply, SupplyOptions, UNIT};
 use crate::slab::nursery::{NEAR_BYTES, Nursery};

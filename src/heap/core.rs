@@ -72,19 +72,28 @@ pub struct Core<M: Mode> {
     /// The slot whose cache is in the core, plus one; 0 while none is.
     first_slot: AtomicUsize,
     nursery: Option<NonNull<Nursery>>,
-    /// Address from which on everything behind the core's own fields was zero when it was made.
+    /// Address from which on everything behind the core was zero when it was made.
     zero_from: usize,
+}
+
+/// A core, and what has its place behind it. Only the core is written at once.
+#[repr(C)]
+struct Home<M: Mode> {
+    core: Core<M>,
     first_cache: MaybeUninit<ThreadCache>,
     /// Where `near_roots` leads to.
-    near_room: MaybeUninit<[Root<M>; NEAR_CLASSES]>,
+    near_roots: MaybeUninit<[Root<M>; NEAR_CLASSES]>,
 }
 
 impl<M: Mode> Core<M> {
+    /// Bytes of a core, with what has its place behind it.
+    pub(crate) const HOME_BYTES: usize = size_of::<Home<M>>();
+
     /// Writes a core in place.
     ///
     /// # Safety
     ///
-    /// `place` is writable, aligned for a core, and nobody else's; the nursery lives as long as the core.
+    /// `place` has `HOME_BYTES` that are writable, aligned to 64, and nobody else's; the nursery lives as long as the core.
     pub(crate) unsafe fn write(
         place: NonNull<u8>,
         owner: OwnerId,
@@ -110,8 +119,6 @@ impl<M: Mode> Core<M> {
             first_slot: AtomicUsize::new(0),
             nursery,
             zero_from,
-            first_cache: MaybeUninit::uninit(),
-            near_room: MaybeUninit::uninit(),
         };
         // SAFETY: the caller says that the place is writable.
         unsafe { core.write(value) };
@@ -134,8 +141,8 @@ impl<M: Mode> Core<M> {
     }
 
     fn near_roots(&self) -> Result<&[Root<M>; NEAR_CLASSES], Refusal> {
-        let place = at_field(self, offset_of!(Self, near_room)).cast();
-        // SAFETY: what the core hosts is made under the pool's lock, and it is in the core itself.
+        let place = self.behind(offset_of!(Home<M>, near_roots)).cast();
+        // SAFETY: what the core hosts is made under the pool's lock, and it has its place behind the core.
         unsafe {
             self.near_roots.get_or_make(
                 || self.making(),
@@ -145,6 +152,14 @@ impl<M: Mode> Core<M> {
                 },
             )
         }
+    }
+
+    /// The place `offset` bytes into the core's home, with the provenance of the segment that this lies in: it is written
+    /// before it is shared.
+    fn behind(&self, offset: usize) -> NonNull<u8> {
+        let address = ptr::from_ref(self).addr() + offset;
+        // SAFETY: the address is within the segment.
+        unsafe { NonNull::new_unchecked(crate::segment::at_address(address)) }
     }
 
     /// What is held while something of the core's is made.
@@ -259,7 +274,7 @@ impl<M: Mode> Core<M> {
     ) -> Result<NonNull<ThreadCache>, Refusal> {
         let is_first = self.first_slot.compare_exchange(0, slot + 1, Relaxed, Relaxed).is_ok();
         let (place, zero_from) = if is_first {
-            (at_field(self, offset_of!(Self, first_cache)), self.zero_from)
+            (self.behind(offset_of!(Home<M>, first_cache)), self.zero_from)
         } else {
             (self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?, usize::MAX)
         };
@@ -318,20 +333,13 @@ fn write_roots<M: Mode, const N: usize>(place: NonNull<[Root<M>; N]>) {
     }
 }
 
-/// A field of the core, with the provenance of the segment that the core lies in: it is written before it is shared.
-fn at_field<M: Mode>(core: &Core<M>, offset: usize) -> NonNull<u8> {
-    let address = ptr::from_ref(core).addr() + offset;
-    // SAFETY: the address is within the core.
-    unsafe { NonNull::new_unchecked(crate::segment::at_address(address)) }
-}
-
 #[cfg(all(test, feature = "std", target_pointer_width = "64", not(feature = "hardened")))]
 mod tests {
     use core::alloc::Layout;
     use core::ptr;
 
     use super::*;
-    use crate::MallocState;
+    use crate::heap::MallocState;
 
     #[test]
     fn what_a_few_blocks_need_lies_in_the_first_page_of_4_kib() {

@@ -299,7 +299,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         let supply = self.supply(unmade, owner);
         // Under a limit, memory that no class gets back would be dear.
         let nursery = NURSERY && !supply.account.is_limited();
-        let segment = pool.add_segment(&supply, Reserved { core: size_of::<Core<M>>(), nursery })?;
+        let segment = pool.add_segment(&supply, Reserved { core: Core::<M>::HOME_BYTES, nursery })?;
         let nursery = segment.nursery().map(NonNull::from);
         let records = mem::replace(unmade, Records::new());
         // SAFETY: the segment's reserved part has room for a core, and is nobody else's.

@@ -17,6 +17,8 @@ use super::source::{Discarded, MapRequest, PageError, PageSource, Pages, Release
 use super::source::{Growth, HugeAdvice};
 #[cfg(feature = "std")]
 use crate::primitives::address::{align_up, checked_align_up, is_aligned};
+#[cfg(feature = "std")]
+use crate::primitives::sanitizer;
 
 /// The operating system's pages.
 ///
@@ -121,6 +123,7 @@ fn discard_behind(spare: &mut Spare, len: usize) {
     // SAFETY: a spare owns its range, and its contents are nobody's.
     if unsafe { native::discard(behind, SystemPages::SEGMENT_SIZE - kept) }.is_ok_and(|discarded| discarded.zeroed) {
         spare.zero_from = spare.zero_from.min(kept);
+        sanitizer::define_behind(NonNull::slice_from_raw_parts(spare.ptr, SystemPages::SEGMENT_SIZE), spare.zero_from);
     }
 }
 

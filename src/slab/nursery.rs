@@ -31,7 +31,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
@@ -50,7 +50,7 @@ const NURSERY_BYTES: usize = 256 << 10;
 const SEGMENT_SHARE: usize = 16;
 
 /// Bytes of the near part: with what stands before and behind it, up to the core's hot half, it makes a page of 4 KiB.
-pub(super) const NEAR_BYTES: usize = 1152;
+pub(super) const NEAR_BYTES: usize = 1088;
 
 /// Bytes of the near part's tags.
 pub(super) const NEAR_TAGS: usize = NEAR_BYTES / GRANULE;
@@ -65,18 +65,18 @@ pub(super) const NEAR_TAGS: usize = NEAR_BYTES / GRANULE;
 /// ```
 pub(crate) struct Nursery {
     segment: SegmentRef,
-    first: u32,
-    near_end: u32,
-    far: u32,
-    end: u32,
+    first: usize,
+    near_end: usize,
+    far: usize,
+    end: usize,
     /// Where the part begins that is cut now.
-    part: Cell<u32>,
-    cut: AtomicU32,
-    open: AtomicU32,
-    used: AtomicU32,
-    returned: AtomicU32,
+    part: Cell<usize>,
+    cut: AtomicUsize,
+    open: AtomicUsize,
+    used: AtomicUsize,
+    returned: AtomicUsize,
     /// Up to here, memory may have been used by earlier nurseries since it was last discarded.
-    dirty: Cell<u32>,
+    dirty: Cell<usize>,
     /// Blocks have come back since free pages were last discarded.
     discardable: AtomicBool,
 }
@@ -103,16 +103,16 @@ impl Nursery {
         let near_end = first + NEAR_BYTES;
         let nursery = Self {
             segment,
-            first: first as u32,
-            near_end: near_end as u32,
-            far: far as u32,
-            end: end as u32,
-            part: Cell::new(first as u32),
-            cut: AtomicU32::new(first as u32),
-            open: AtomicU32::new(first as u32),
-            used: AtomicU32::new(0),
-            returned: AtomicU32::new(0),
-            dirty: Cell::new(far as u32),
+            first,
+            near_end,
+            far,
+            end,
+            part: Cell::new(first),
+            cut: AtomicUsize::new(first),
+            open: AtomicUsize::new(first),
+            used: AtomicUsize::new(0),
+            returned: AtomicUsize::new(0),
+            dirty: Cell::new(far),
             discardable: AtomicBool::new(false),
         };
         nursery.poison();
@@ -122,46 +122,26 @@ impl Nursery {
 
     /// Poisons everything that the nursery cuts.
     fn poison(&self) {
-        sanitizer::poison(self.at(self.first()), NEAR_BYTES);
-        sanitizer::poison(self.at(self.far()), self.end() - self.far());
-    }
-
-    #[inline]
-    fn first(&self) -> usize {
-        self.first as usize
-    }
-
-    #[inline]
-    fn near_end(&self) -> usize {
-        self.near_end as usize
-    }
-
-    #[inline]
-    fn far(&self) -> usize {
-        self.far as usize
-    }
-
-    #[inline]
-    fn end(&self) -> usize {
-        self.end as usize
+        sanitizer::poison(self.at(self.first), NEAR_BYTES);
+        sanitizer::poison(self.at(self.far), self.end - self.far);
     }
 
     #[inline]
     fn open(&self) -> usize {
-        self.open.load(Relaxed) as usize
+        self.open.load(Relaxed)
     }
 
     /// The byte at an offset from the segment's base.
     #[inline]
     fn at(&self, offset: usize) -> NonNull<u8> {
-        debug_assert!((self.first()..=self.end()).contains(&offset));
+        debug_assert!((self.first..=self.end).contains(&offset));
         // SAFETY: the nursery lies within its segment.
         unsafe { self.segment.at(offset) }
     }
 
     #[inline]
     fn next(&self) -> usize {
-        self.cut.load(Relaxed) as usize
+        self.cut.load(Relaxed)
     }
 
     /// Where a block of the class would start and end that is cut from `cut` on.
@@ -182,14 +162,17 @@ impl Nursery {
     /// The next block, for a class whose cache has none; `None` where too little is open.
     #[inline]
     pub(crate) fn cut(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let (start, end) = Self::block_from(self.next(), class);
-        if end > self.open() || !Self::serves(class) {
+        if !Self::serves(class) {
             return None;
         }
-        self.tag_in(self.part.get() as usize, start).write(Some(class));
+        let (start, end) = Self::block_from(self.next(), class);
+        if end > self.open() {
+            return None;
+        }
+        self.tag_in(self.part.get(), start).write(Some(class));
         // Who sees it sees the tags below.
-        self.cut.store(end as u32, Release);
-        self.used.store(self.used.load(Relaxed) + (end - start) as u32, Relaxed);
+        self.cut.store(end, Release);
+        self.used.store(self.used.load(Relaxed) + (end - start), Relaxed);
         Some(self.at(start))
     }
 
@@ -199,7 +182,7 @@ impl Nursery {
         if !Self::serves(class) || supply.account.is_limited() {
             return false;
         }
-        if self.open() == self.first() && !self.open_near(supply) {
+        if self.open() == self.first && !self.open_near(supply) {
             return false;
         }
         let (_, end) = Self::block_from(self.next(), class);
@@ -207,29 +190,29 @@ impl Nursery {
     }
 
     fn open_near<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>) -> bool {
-        if supply.commit(self.segment, self.first(), self.near_end(), NEAR_BYTES).is_err() {
+        if supply.commit(self.segment, self.first, self.near_end, NEAR_BYTES).is_err() {
             return false;
         }
-        self.clear_tags(self.first(), self.first(), self.near_end());
+        self.clear_tags(self.first, self.first, self.near_end);
         self.open.store(self.near_end, Relaxed);
         true
     }
 
     fn open_far<S: PageSource, L: RawLock>(&self, supply: &Supply<'_, S, L>, class: SizeClass) -> bool {
-        let (cut, open) = (self.next().max(self.far()), self.open().max(self.far()));
+        let (cut, open) = (self.next().max(self.far), self.open().max(self.far));
         let (_, end) = Self::block_from(cut, class);
-        if end > self.end() {
+        if end > self.end {
             return false;
         }
-        let doubled = open + (open - self.far());
-        let target = align_up(doubled.max(end), supply.page_size()).min(self.end());
+        let doubled = open + (open - self.far);
+        let target = align_up(doubled.max(end), supply.page_size()).min(self.end);
         if supply.commit(self.segment, open, target, target - open).is_err() {
             return false;
         }
-        self.clear_tags(self.far(), open, target);
+        self.clear_tags(self.far, open, target);
         self.part.set(self.far);
-        self.open.store(target as u32, Relaxed);
-        self.cut.store(cut as u32, Release);
+        self.open.store(target, Relaxed);
+        self.cut.store(cut, Release);
         true
     }
 
@@ -244,7 +227,7 @@ impl Nursery {
     /// The tag of the granule at `offset`, in the part that begins at `part`.
     #[inline]
     fn tag_in(&self, part: usize, offset: usize) -> &Tag {
-        debug_assert!(part <= offset && offset < if part == self.far() { self.end() } else { self.near_end() });
+        debug_assert!(part <= offset && offset < if part == self.far { self.end } else { self.near_end });
         // SAFETY: every granule of a part has a tag in front of it.
         let tag = unsafe { self.segment.at(part - 1 - (offset - part) / GRANULE) }.cast::<Tag>();
         // SAFETY: the tags live as long as the segment, and every byte is one.
@@ -252,12 +235,12 @@ impl Nursery {
     }
 
     fn tag(&self, offset: usize) -> &Tag {
-        self.tag_in(if offset < self.near_end() { self.first() } else { self.far() }, offset)
+        self.tag_in(if offset < self.near_end { self.first } else { self.far }, offset)
     }
 
     /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
     pub(super) fn has_cut(&self, offset: usize) -> bool {
-        (self.first()..self.next()).contains(&offset) && !(self.near_end()..self.far()).contains(&offset)
+        (self.first..self.next()).contains(&offset) && !(self.near_end..self.far).contains(&offset)
     }
 
     /// The class of the block that starts at `offset` from the segment's base, if one does.
@@ -277,7 +260,7 @@ impl Nursery {
     pub(super) fn count_returned(&self, bytes: usize) {
         self.discardable.store(true, Relaxed);
         // Who sees that all have come back sees what their last users did.
-        self.returned.fetch_add(bytes as u32, Release);
+        self.returned.fetch_add(bytes, Release);
     }
 
     /// Makes the nursery a new one where all blocks have come back. While memory is reclaimed, discards free pages. The
@@ -317,9 +300,9 @@ impl Nursery {
             start >= end || unsafe { supply.discard(self.segment, start, end) }.is_ok()
         };
         if self.discardable.swap(false, Relaxed) {
-            let (mut free_from, mut all) = (self.far(), true);
+            let (mut free_from, mut all) = (self.far, true);
             self.for_each_block(|start, class, is_free| {
-                if !is_free && start >= self.far() {
+                if !is_free && start >= self.far {
                     all &= discard(free_from, start);
                     free_from = start + class.size();
                 }
@@ -328,15 +311,15 @@ impl Nursery {
             // What was refused is tried again the next time.
             self.discardable.store(!all, Relaxed);
         }
-        if discard(self.open().max(self.far()), self.dirty.get() as usize) {
+        if discard(self.open().max(self.far), self.dirty.get()) {
             self.dirty.set(self.far);
         }
     }
 
     /// Calls `visit` with where each block starts, its class, and whether it came back.
     fn for_each_block(&self, mut visit: impl FnMut(usize, SizeClass, bool)) {
-        let cut = self.cut.load(Acquire) as usize;
-        for (first, end) in [(self.first(), self.near_end().min(cut)), (self.far(), cut)] {
+        let cut = self.cut.load(Acquire);
+        for (first, end) in [(self.first, self.near_end.min(cut)), (self.far, cut)] {
             let mut offset = first;
             while offset < end {
                 match self.tag(offset).read() {
@@ -363,34 +346,34 @@ impl Nursery {
     /// Bytes charged.
     #[inline]
     pub(crate) fn committed(&self) -> usize {
-        match self.open().checked_sub(self.far()) {
+        match self.open().checked_sub(self.far) {
             Some(far) => NEAR_BYTES + far,
-            None => self.open() - self.first(),
+            None => self.open() - self.first,
         }
     }
 
     /// What of the nursery is put to use.
     pub(super) fn usage(&self) -> Usage {
         let out = self.used.load(Relaxed).saturating_sub(self.returned.load(Relaxed));
-        Usage { committed: self.committed(), in_use: out as usize }
+        Usage { committed: self.committed(), in_use: out }
     }
 
     /// Checks the invariants, under an exclusive borrow of the heap.
     pub(crate) fn validate(&self) -> Result<(), Corruption> {
-        let address = self.at(self.first()).addr().get();
+        let address = self.at(self.first).addr().get();
         let (cut, open) = (self.next(), self.open());
-        let within = |offset| (self.first()..=self.near_end()).contains(&offset) || offset >= self.far();
-        let ordered = within(cut) && within(open) && cut <= open && open <= self.end();
+        let within = |offset| (self.first..=self.near_end).contains(&offset) || offset >= self.far;
+        let ordered = within(cut) && within(open) && cut <= open && open <= self.end;
         Corruption::unless(ordered, "nursery has cut too far", address)?;
-        let (mut used, mut returned, mut last) = (0, 0, self.first());
+        let (mut used, mut returned, mut last) = (0, 0, self.first);
         self.for_each_block(|start, class, is_free| {
             used += class.size();
             returned += if is_free { class.size() } else { 0 };
             last = start + class.size();
         });
-        let counts = (self.used.load(Relaxed) as usize, self.returned.load(Relaxed) as usize);
+        let counts = (self.used.load(Relaxed), self.returned.load(Relaxed));
         Corruption::unless((used, returned) == counts, "nursery's blocks disagree with its counts", address)?;
-        let ends = last == cut || (cut == self.far() && last <= self.near_end());
+        let ends = last == cut || (cut == self.far && last <= self.near_end);
         Corruption::unless(ends, "nursery's last block does not end where it was cut", address)
     }
 

@@ -163,6 +163,7 @@ fn it_serves_what_a_page_may_hold() {
     }
     for size in [0, 4097, 32 << 10] {
         assert!(home.cut(segment, SizeClass::of(size)).is_none());
+        assert!(nursery(segment).cut(SizeClass::of(size)).is_none());
     }
 }
 

@@ -6,8 +6,8 @@ use super::child::When::AtOnceIfChecked;
 use super::child::caught;
 use super::{NO_START, TWICE, give, give_back, give_misused, inside, of, take};
 
-/// How far the blocks of 16 bytes reach depends on where the nursery starts: those behind the first are free.
-const NO_START_OR_FREE: [&str; 3] = [NO_START[0], NO_START[1], TWICE[0]];
+/// How far the nursery has come depends on where it starts: what lies between its parts, or behind what it has cut, is in none.
+const NO_START_OR_FREE: [&str; 4] = [NO_START[0], NO_START[1], TWICE[0], "in no slab"];
 
 misuse! {
     inside_a_young_block: AtOnceIfChecked, NO_START, [16, 512, 1000, 2048] => |offset| {
@@ -27,11 +27,11 @@ misuse! {
         give_misused(&heap, before, of(16));
         give_back(&heap);
     }
-    /// Of the nursery, and of a slab: what is left of the bump range goes back as well.
+    /// Behind what the nursery has cut; and of a slab, where what is left of the bump range goes back as well.
     a_block_that_was_never_handed_out: AtOnceIfChecked, NO_START_OR_FREE, [64, 8192] => |size| {
         let heap = MallocState::new();
         let first = take(&heap, of(size));
-        // SAFETY: the block behind it is of the same bump range.
+        // SAFETY: there is room behind it in the same segment.
         let next = unsafe { first.add(size) };
         give_misused(&heap, next, of(size));
         give_back(&heap);

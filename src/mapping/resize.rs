@@ -14,8 +14,8 @@ use crate::segment::Supply;
 
 impl MappingList {
     /// Makes a block at least `new_size` bytes long and a multiple of `align`: within what is mapped, else with more
-    /// pages behind it, else, where `may_move` says so, elsewhere. `None` leaves it as it was; else the old pointer is
-    /// void. `zero_from` of the answer speaks of the added part.
+    /// pages behind it, else, where `may_move` says so, elsewhere. `None` leaves it as it was, and may also say that a new block
+    /// is the better way; else the old pointer is void. `zero_from` of the answer speaks of the added part.
     ///
     /// # Safety
     ///
@@ -35,6 +35,12 @@ impl MappingList {
         let stays = is_aligned(block.addr().get(), align);
         if new_len <= len {
             return stays.then_some(MappingBlock { ptr: block, len, zero_from: usize::MAX });
+        }
+        let doubles = may_move && new_len / 2 >= len && new_end > mapping.common().len();
+        // Under a limit there may be no room for both.
+        if doubles && !supply.account.is_limited() && supply.is_ready(new_end) {
+            // To copy what is there costs less than as many new pages.
+            return None;
         }
         supply.charge(new_len - len).ok()?;
         let in_place = stays && self.extend::<S, L>(supply, mapping, new_end);

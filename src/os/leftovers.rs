@@ -135,7 +135,6 @@ pub(super) unsafe fn give_back(start: NonNull<u8>, len: usize, place: NonNull<u8
 /// # Safety
 ///
 /// `ranges::map` or `ranges::grow` returned the range; its first page is committed, and nobody uses it any more.
-#[cfg(target_os = "linux")]
 pub(super) unsafe fn give_back_range(ptr: NonNull<u8>, len: usize) {
     // SAFETY: the caller gives the range up.
     if unsafe { super::ranges::unmap(ptr, len) }.is_err() {

@@ -13,6 +13,8 @@ mod system;
 #[cfg(feature = "std")]
 pub(crate) mod leftovers;
 #[cfg(feature = "std")]
+mod long_ranges;
+#[cfg(feature = "std")]
 pub(crate) mod segment_cache;
 #[cfg(feature = "std")]
 pub mod testing;

@@ -1,4 +1,4 @@
-//! Released segments of [`SystemPages`](super::SystemPages), kept for the next heap of the process.
+//! Released segments of [`SystemPages`](super::SystemPages), and a few longer ranges, kept for the next heap of the process.
 //!
 //! Last in, first out, one stack for each advice about huge pages, both in one static array:
 //!
@@ -10,7 +10,8 @@
 //! # Invariants
 //!
 //! - `against + huge + reserved <= CAPACITY`; the places of the two stacks hold a spare, the others none.
-//! - `dirty` is the sum over the spares, and at most `dirty_bound` unless that was lowered since.
+//! - `dirty` and `mapped` are the sums over all spares, the long ones included; `dirty` is at most `dirty_bound` unless that
+//!   was lowered since.
 //! - Spares and reserved places take at most `mapped_bound` bytes of addresses, unless that was lowered since or the
 //!   system refused to take a range back.
 //! - No system call is made under the lock: a place is reserved for a range that is being worked on.
@@ -19,7 +20,9 @@
 
 use core::ptr::NonNull;
 
+use super::leftovers;
 use super::lock::Locked;
+use super::long_ranges::LongRanges;
 use super::native;
 use super::ranges;
 use super::raw_locks::SystemLock;
@@ -35,10 +38,11 @@ const DIRTY_BOUND: usize = 64 << 20;
 /// Bytes of addresses that cached segments may take, until set otherwise.
 const MAPPED_BOUND: usize = if usize::BITS >= 64 { 256 << 20 } else { 32 << 20 };
 
-/// A range of the length and alignment of a segment, that nobody uses.
+/// A range that nobody uses, aligned as a segment is, and as long or longer.
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) ptr: NonNull<u8>,
+    pub(super) len: usize,
     /// From this offset on, the range takes no memory.
     pub(super) dirty: usize,
     /// From this offset on, every byte reads as zero once committed.
@@ -63,6 +67,8 @@ struct SegmentCache {
     against: usize,
     huge: usize,
     reserved: usize,
+    long: LongRanges,
+    mapped: usize,
     dirty: usize,
     dirty_bound: usize,
     mapped_bound: usize,
@@ -70,8 +76,8 @@ struct SegmentCache {
 
 impl SegmentCache {
     const fn new(dirty_bound: usize, mapped_bound: usize) -> Self {
-        let spares = [const { None }; CAPACITY];
-        Self { spares, against: 0, huge: 0, reserved: 0, dirty: 0, dirty_bound, mapped_bound }
+        let (spares, long) = ([const { None }; CAPACITY], LongRanges::new());
+        Self { spares, against: 0, huge: 0, reserved: 0, long, mapped: 0, dirty: 0, dirty_bound, mapped_bound }
     }
 
     fn len(&self) -> usize {
@@ -98,12 +104,47 @@ impl SegmentCache {
             HugeAdvice::Against => self.against -= 1,
             HugeAdvice::For => self.huge -= 1,
         }
-        self.dirty -= spare.dirty;
+        self.leave(&spare);
         Some((spare, advice))
     }
 
+    fn enter(&mut self, spare: &Spare) {
+        self.dirty += spare.dirty;
+        self.mapped += spare.len;
+    }
+
+    fn leave(&mut self, spare: &Spare) {
+        self.dirty -= spare.dirty;
+        self.mapped -= spare.len;
+    }
+
+    /// A long range for a request of so many bytes.
+    fn take_long(&mut self, len: usize) -> Option<(Spare, HugeAdvice)> {
+        let taken = self.long.take(len)?;
+        self.leave(&taken.0);
+        Some(taken)
+    }
+
+    fn take_oldest_long(&mut self) -> Option<Spare> {
+        let (oldest, _) = self.long.take_oldest()?;
+        self.leave(&oldest);
+        Some(oldest)
+    }
+
+    /// Takes a long range in, unless it is beyond the bounds; the answer is the oldest one, where there was no place.
+    fn offer_long(&mut self, spare: Spare, advice: HugeAdvice) -> Result<Option<Spare>, Spare> {
+        let mapped = self.mapped + self.reserved * DEFAULT_SEGMENT_SIZE + spare.len;
+        if mapped > self.mapped_bound || self.dirty + spare.dirty > self.dirty_bound {
+            return Err(spare);
+        }
+        let oldest = if self.long.is_full() { self.take_oldest_long() } else { None };
+        self.enter(&spare);
+        self.long.push(spare, advice);
+        Ok(oldest)
+    }
+
     fn offer(&mut self, spare: Spare, advice: HugeAdvice) -> Offer {
-        let mapped = (self.len() + self.reserved + 1).saturating_mul(DEFAULT_SEGMENT_SIZE);
+        let mapped = self.mapped + (self.reserved + 1) * DEFAULT_SEGMENT_SIZE;
         if mapped > self.mapped_bound || !self.has_place() {
             return Offer::Refused(spare);
         }
@@ -123,7 +164,7 @@ impl SegmentCache {
 
     fn push(&mut self, spare: Spare, advice: HugeAdvice) {
         debug_assert!(self.has_place());
-        self.dirty += spare.dirty;
+        self.enter(&spare);
         let place = match advice {
             HugeAdvice::Against => {
                 self.against += 1;
@@ -138,7 +179,7 @@ impl SegmentCache {
     }
 
     fn exceeds_bounds(&self) -> bool {
-        self.dirty > self.dirty_bound || self.len().saturating_mul(DEFAULT_SEGMENT_SIZE) > self.mapped_bound
+        self.dirty > self.dirty_bound || self.mapped > self.mapped_bound
     }
 }
 
@@ -152,15 +193,15 @@ struct Calls {
 const SYSTEM: Calls = Calls {
     discard: |spare| {
         // SAFETY: a spare owns its range, and its contents are nobody's.
-        let Ok(discarded) = (unsafe { native::discard(spare.ptr, DEFAULT_SEGMENT_SIZE) }) else { return false };
+        let Ok(discarded) = (unsafe { native::discard(spare.ptr, spare.len) }) else { return false };
         spare.dirty = 0;
         spare.zero_from = if discarded.zeroed { 0 } else { spare.zero_from };
         true
     },
     unmap: |spare| {
-        sanitizer::surrender(spare.ptr, DEFAULT_SEGMENT_SIZE);
+        sanitizer::surrender(spare.ptr, spare.len);
         // SAFETY: a spare owns its range; the callers drop the spare on success.
-        unsafe { ranges::unmap(spare.ptr, DEFAULT_SEGMENT_SIZE) }.is_ok()
+        unsafe { ranges::unmap(spare.ptr, spare.len) }.is_ok()
     },
 };
 
@@ -235,9 +276,61 @@ fn evict(cache: &Shared, calls: Calls, unwanted: fn(&SegmentCache) -> bool) -> u
 /// A segment, of those with the advice if there is one.
 pub(super) fn take(advice: HugeAdvice) -> Option<(Spare, HugeAdvice)> {
     let taken = CACHE.lock().take(advice)?;
-    sanitizer::unpoison(taken.0.ptr, DEFAULT_SEGMENT_SIZE);
-    sanitizer::define_behind(NonNull::slice_from_raw_parts(taken.0.ptr, DEFAULT_SEGMENT_SIZE), taken.0.zero_from);
+    hand_out(&taken.0);
     Some(taken)
+}
+
+/// A range longer than a segment, for a request of so many bytes.
+pub(super) fn take_long(len: usize) -> Option<(Spare, HugeAdvice)> {
+    let taken = CACHE.lock().take_long(len)?;
+    hand_out(&taken.0);
+    Some(taken)
+}
+
+/// Whether [`take_long`] would have an answer now.
+pub(super) fn has_long(len: usize) -> bool {
+    CACHE.lock().long.serves(len)
+}
+
+fn hand_out(spare: &Spare) {
+    sanitizer::unpoison(spare.ptr, spare.len);
+    sanitizer::define_behind(NonNull::slice_from_raw_parts(spare.ptr, spare.len), spare.zero_from);
+}
+
+/// Takes a range in that is longer than a segment; false where the bounds leave no room, and the caller keeps it, as it was.
+pub(super) fn release_long(spare: Spare, advice: HugeAdvice) -> bool {
+    sanitizer::poison(spare.ptr, spare.len);
+    let offer = CACHE.lock().offer_long(spare, advice);
+    match offer {
+        Ok(oldest) => {
+            oldest.map(give_back);
+            true
+        }
+        Err(spare) => {
+            sanitizer::surrender(spare.ptr, spare.len);
+            false
+        }
+    }
+}
+
+/// Gives a long range to the system, now or later; the answer is its length.
+fn give_back(spare: Spare) -> usize {
+    sanitizer::surrender(spare.ptr, spare.len);
+    // SAFETY: a spare owns its range, whose first page is committed: its last user's header was there.
+    unsafe { leftovers::give_back_range(spare.ptr, spare.len) };
+    spare.len
+}
+
+/// Gives long ranges back, the oldest first, while `unwanted` says so; the answer is how many bytes.
+fn evict_long(unwanted: fn(&SegmentCache) -> bool) -> usize {
+    let mut bytes = 0;
+    loop {
+        let mut locked = CACHE.lock();
+        let oldest = if unwanted(&locked) { locked.take_oldest_long() } else { None };
+        drop(locked);
+        let Some(oldest) = oldest else { return bytes };
+        bytes += give_back(oldest);
+    }
 }
 
 /// Takes a segment in, or gives it back to the system where the bounds leave no room.
@@ -248,14 +341,14 @@ pub(super) fn release(spare: Spare, advice: HugeAdvice) -> Result<(), PageError>
     release_to(&CACHE, spare, advice, SYSTEM)
 }
 
-/// Gives all segments back to the system; the answer is how many bytes.
+/// Gives everything back to the system; the answer is how many bytes.
 pub(super) fn trim() -> usize {
-    evict(&CACHE, SYSTEM, |cache| cache.len() > 0)
+    evict_long(|_| true) + evict(&CACHE, SYSTEM, |cache| cache.len() > 0)
 }
 
-/// Bytes of addresses that cached segments take.
+/// Bytes of addresses that cached ranges take.
 pub(super) fn cached_bytes() -> usize {
-    CACHE.lock().len() * DEFAULT_SEGMENT_SIZE
+    CACHE.lock().mapped
 }
 
 /// Sets the bounds, in bytes, and gives back what is beyond them.
@@ -264,6 +357,7 @@ pub(super) fn set_bounds(dirty: usize, mapped: usize) {
     cache.dirty_bound = dirty;
     cache.mapped_bound = mapped;
     drop(cache);
+    evict_long(SegmentCache::exceeds_bounds);
     evict(&CACHE, SYSTEM, SegmentCache::exceeds_bounds);
 }
 
@@ -274,90 +368,4 @@ pub(crate) fn fork_lock() -> &'static SystemLock {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use HugeAdvice::{Against, For};
-
-    const SEGMENT: usize = DEFAULT_SEGMENT_SIZE;
-
-    const WILLING: Calls = Calls {
-        discard: |spare| {
-            spare.dirty = 0;
-            spare.zero_from = 0;
-            true
-        },
-        unmap: |_| true,
-    };
-    const UNWILLING: Calls = Calls { discard: |_| false, unmap: |_| false };
-
-    fn spare(number: usize, dirty: usize) -> Spare {
-        let ptr = NonNull::without_provenance(core::num::NonZero::new(number * SEGMENT).unwrap());
-        Spare { ptr, dirty, zero_from: SEGMENT }
-    }
-
-    fn cache(dirty_bound: usize, mapped_bound: usize) -> std::boxed::Box<Shared> {
-        std::boxed::Box::new(Locked::new(SegmentCache::new(dirty_bound, mapped_bound)))
-    }
-
-    fn number(taken: Option<(Spare, HugeAdvice)>) -> Option<(usize, HugeAdvice)> {
-        taken.map(|(spare, advice)| (spare.ptr.addr().get() / SEGMENT, advice))
-    }
-
-    #[test]
-    fn last_in_first_out_and_the_right_advice_first() {
-        let cache = cache(usize::MAX, usize::MAX);
-        for (number, advice) in [(1, Against), (2, For), (3, Against), (4, For)] {
-            release_to(&cache, spare(number, 1), advice, UNWILLING).unwrap();
-        }
-        assert_eq!(number(cache.lock().take(Against)), Some((3, Against)));
-        assert_eq!(number(cache.lock().take(For)), Some((4, For)));
-        assert_eq!(number(cache.lock().take(For)), Some((2, For)));
-        assert_eq!(number(cache.lock().take(For)), Some((1, Against)));
-        assert_eq!(number(cache.lock().take(For)), None);
-        assert_eq!(number(cache.lock().take(Against)), None);
-    }
-
-    #[test]
-    fn bounds_hold() {
-        let cache = cache(2 * SEGMENT, 4 * SEGMENT);
-        for number in 1..=10 {
-            release_to(&cache, spare(number, SEGMENT), if number % 2 == 0 { For } else { Against }, WILLING).unwrap();
-            let locked = cache.lock();
-            assert_eq!(locked.len(), number.min(4));
-            assert_eq!(locked.dirty, number.min(2) * SEGMENT);
-            assert!(!locked.exceeds_bounds());
-        }
-        cache.lock().dirty_bound = 0;
-        evict(&cache, WILLING, SegmentCache::exceeds_bounds);
-        assert_eq!(cache.lock().dirty, 0);
-        assert_eq!(evict(&cache, WILLING, |cache| cache.len() > 0), SEGMENT * cache.lock().len());
-    }
-
-    #[test]
-    fn bounds_of_zero_keep_nothing() {
-        let cache = cache(0, 0);
-        release_to(&cache, spare(1, 0), Against, WILLING).unwrap();
-        assert_eq!(cache.lock().len(), 0);
-    }
-
-    #[test]
-    fn what_the_system_refuses_stays() {
-        let cache = cache(SEGMENT, 0);
-        release_to(&cache, spare(1, SEGMENT), Against, UNWILLING).unwrap();
-        assert_eq!(cache.lock().len(), 1);
-        // The second would be dirty beyond the bound and cannot be made clean: its owner keeps it.
-        assert_eq!(release_to(&cache, spare(2, SEGMENT), Against, UNWILLING), Err(PageError));
-        assert_eq!(evict(&cache, UNWILLING, |cache| cache.len() > 0), 0);
-        assert_eq!(cache.lock().len(), 1);
-        assert_eq!(cache.lock().reserved, 0);
-    }
-
-    #[test]
-    fn a_full_array_refuses() {
-        let cache = cache(usize::MAX, usize::MAX);
-        for number in 1..=CAPACITY {
-            release_to(&cache, spare(number, 0), Against, UNWILLING).unwrap();
-        }
-        assert_eq!(release_to(&cache, spare(CAPACITY + 1, 0), For, UNWILLING), Err(PageError));
-    }
-}
+mod tests;

@@ -183,6 +183,13 @@ pub unsafe trait PageSource {
     /// `ptr` and `len` are those of a range that `map` or `grow` returned; nobody uses it any more.
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError>;
 
+    /// Whether [`map`](Self::map) has a range of about `len` bytes whose pages are there already: then a block that doubles moves
+    /// there rather than to new pages. No promise is in it. The default says that there is none.
+    fn is_ready(&self, len: usize) -> bool {
+        let _ = len;
+        false
+    }
+
     /// Makes a range longer, keeping its contents and its advice; `zero_from` of the answer is at least `len`. The added part
     /// needs commits exactly where the range did before.
     ///
@@ -239,6 +246,10 @@ unsafe impl<S: PageSource + ?Sized> PageSource for &S {
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
         // SAFETY: the caller keeps the contract of this very method.
         unsafe { (**self).unmap(ptr, len, release) }
+    }
+
+    fn is_ready(&self, len: usize) -> bool {
+        (**self).is_ready(len)
     }
 
     unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {

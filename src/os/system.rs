@@ -7,6 +7,8 @@ use core::ptr::NonNull;
 #[cfg(feature = "std")]
 use super::leftovers;
 #[cfg(feature = "std")]
+use super::long_ranges::LONGEST;
+#[cfg(feature = "std")]
 use super::native;
 #[cfg(feature = "std")]
 use super::ranges;
@@ -22,12 +24,13 @@ use crate::primitives::sanitizer;
 
 /// The operating system's pages.
 ///
-/// All values of the type are the same source. It keeps recently released segments for the whole process, so that a
-/// heap made soon after makes no system call and finds warm memory; what a heap left in them passes to the next one.
+/// All values of the type are the same source. It keeps recently released segments for the whole process, and a few longer
+/// ranges, up to 32 MiB, so that a heap made soon after makes no system call and finds warm memory; what a heap left in them
+/// passes to the next one.
 ///
 /// On 64-bit systems a range of a quarter of a segment or more has the addresses of a whole one, so that it, too, comes from
-/// there; what an earlier heap touched behind it may stay resident meanwhile, no more than the range's own length. Not so with
-/// the feature `hardened`.
+/// there, and a longer one those of a kept range of up to twice its length; what an earlier heap touched behind it may stay
+/// resident meanwhile, no more than the range's own length. Neither is so with the feature `hardened`.
 ///
 /// With the feature `hardened` a page that cannot be touched (64 KiB on Windows) stands in front of each range and behind it,
 /// beside the range's own length, and ranges do not grow in place.
@@ -60,23 +63,23 @@ impl SystemPages {
         Self { _private: () }
     }
 
-    /// Gives all cached segments back to the system, and whatever else it refused to take when it was asked before.
+    /// Gives all that is cached back to the system, and whatever else it refused to take when it was asked before.
     /// Returns how many bytes of addresses that was.
     pub fn trim() -> usize {
         segment_cache::trim() + leftovers::retry(usize::MAX)
     }
 
-    /// Bytes of addresses that cached segments take, and ranges that the system has refused to take back: Linux does that
+    /// Bytes of addresses that cached segments and longer ranges take, and ranges that the system has refused to take back: Linux does that
     /// in a process that has as many maps as it may.
     #[must_use]
     pub fn cached_bytes() -> usize {
         segment_cache::cached_bytes() + leftovers::bytes()
     }
 
-    /// Bounds the cached segments: `dirty` bytes of them may take memory, and all may take `mapped` bytes of addresses.
+    /// Bounds what is cached: `dirty` bytes of it may take memory, and all may take `mapped` bytes of addresses.
     ///
     /// At first these are 64 MiB, and 256 MiB (32 MiB on 32-bit systems). Zero is allowed. No more than 1024 segments
-    /// are kept in any case.
+    /// and eight longer ranges are kept in any case.
     pub fn set_cache_bounds(dirty: usize, mapped: usize) {
         segment_cache::set_bounds(dirty, mapped);
     }
@@ -87,10 +90,17 @@ impl SystemPages {
 #[cfg(feature = "std")]
 fn wants_segment(request: &MapRequest) -> bool {
     let segment = SystemPages::SEGMENT_SIZE;
-    // A guard page follows a block's last page only where its range ends there.
-    let plenty = usize::BITS >= 64 && cfg!(not(feature = "hardened"));
-    let least = if plenty { segment / 4 } else { segment };
-    (least..=segment).contains(&request.len) && request.align <= segment && is_aligned(request.offset, request.align)
+    let least = if PLENTY { segment / 4 } else { segment };
+    (least..=segment).contains(&request.len) && has_segments_alignment(request)
+}
+
+/// Addresses are not scarce, and a range may end behind its last block: a guard page would have to follow that.
+#[cfg(feature = "std")]
+const PLENTY: bool = usize::BITS >= 64 && cfg!(not(feature = "hardened"));
+
+#[cfg(feature = "std")]
+fn has_segments_alignment(request: &MapRequest) -> bool {
+    request.align <= SystemPages::SEGMENT_SIZE && is_aligned(request.offset, request.align)
 }
 
 /// A range that [`wants_segment`] asks for.
@@ -99,15 +109,29 @@ fn is_segment(ptr: NonNull<u8>, len: usize) -> bool {
     len == SystemPages::SEGMENT_SIZE && is_aligned(ptr.addr().get(), len)
 }
 
+/// A length of ranges that the cache keeps beside segments.
+#[cfg(feature = "std")]
+fn is_long(len: usize) -> bool {
+    PLENTY && len > SystemPages::SEGMENT_SIZE && len <= LONGEST
+}
+
+/// A range from the cache.
 #[cfg(feature = "std")]
 fn cached(request: &MapRequest) -> Option<Pages> {
-    let (mut spare, huge) = segment_cache::take(request.huge)?;
-    if spare.dirty / 2 > request.len {
-        discard_behind(&mut spare, request.len);
-    }
+    let (spare, huge) = if wants_segment(request) {
+        let (mut spare, huge) = segment_cache::take(request.huge)?;
+        if spare.dirty / 2 > request.len {
+            discard_behind(&mut spare, request.len);
+        }
+        (spare, huge)
+    } else if is_long(request.len) && has_segments_alignment(request) {
+        segment_cache::take_long(request.len)?
+    } else {
+        return None;
+    };
     Some(Pages {
         ptr: spare.ptr,
-        len: SystemPages::SEGMENT_SIZE,
+        len: spare.len,
         zero_from: spare.zero_from,
         needs_commit: native::NEEDS_COMMIT,
         huge: if native::unadvised().is_some() { huge } else { request.huge },
@@ -149,10 +173,9 @@ unsafe impl PageSource for SystemPages {
 
     fn map(&self, request: MapRequest) -> Result<Pages, PageError> {
         let page = native::page_size();
-        let wants = wants_segment(&request);
-        let pages = match wants.then(|| cached(&request)).flatten() {
+        let pages = match cached(&request) {
             Some(pages) => pages,
-            None if wants => fresh(&request, SystemPages::SEGMENT_SIZE)?,
+            None if wants_segment(&request) => fresh(&request, SystemPages::SEGMENT_SIZE)?,
             None => fresh(&request, checked_align_up(request.len, page).ok_or(PageError)?)?,
         };
         // SAFETY: the range was handed out just now.
@@ -177,8 +200,15 @@ unsafe impl PageSource for SystemPages {
 
     unsafe fn unmap(&self, ptr: NonNull<u8>, len: usize, release: Release) -> Result<(), PageError> {
         let Release { zero_from, huge, keep } = release;
+        let spare = Spare { ptr, len, dirty: zero_from, zero_from };
         let outcome = if keep && is_segment(ptr, len) {
-            segment_cache::release(Spare { ptr, dirty: zero_from, zero_from }, huge)
+            segment_cache::release(spare, huge)
+        } else if keep
+            && is_long(len)
+            && is_aligned(ptr.addr().get(), SystemPages::SEGMENT_SIZE)
+            && segment_cache::release_long(spare, huge)
+        {
+            Ok(())
         } else {
             // SAFETY: the caller gives the range up.
             let outcome = unsafe { ranges::unmap(ptr, len) };
@@ -193,6 +223,10 @@ unsafe impl PageSource for SystemPages {
             return Ok(());
         }
         outcome
+    }
+
+    fn is_ready(&self, len: usize) -> bool {
+        is_long(len) && segment_cache::has_long(len)
     }
 
     unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {

@@ -335,6 +335,11 @@ impl<S: PageSource, L: RawLock> Supply<'_, S, L> {
         }
     }
 
+    /// Whether the source has a segment of about `len` bytes whose pages are there already.
+    pub(crate) fn is_ready(&self, len: usize) -> bool {
+        no_unwind(|| self.source.is_ready(len))
+    }
+
     /// Makes a segment longer; where it moves, the answer is its new place, and the old one is gone.
     ///
     /// # Safety

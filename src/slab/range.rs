@@ -16,7 +16,7 @@ use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::abort::corruption;
 use crate::primitives::address::align_up;
-use crate::segment::{Geometry, Refusal};
+use crate::segment::{Geometry, Refusal, UNIT};
 use crate::slab::locate::{FREED_TWICE, base_of, capacity_of, segment_ref, slab_before};
 use crate::slab::root::{SlabContext, SlabRoot};
 use crate::slab::size_class::SizeClass;
@@ -88,7 +88,7 @@ impl SlabRoot {
         let (size, len) = (class.size(), class.slab_len(S::LARGEST_SLAB));
         let (cut, committed, start) = (descriptor.cut(), descriptor.committed(), descriptor.start());
         // A heap with a limit starts small in each slab; others go on as their last slab ended.
-        let wanted = if supply.account.is_limited() { committed } else { committed.max(self.portion) };
+        let wanted = if supply.account.is_limited() { committed } else { committed.max(self.portion).max(UNIT) };
         let portion = wanted.max(page);
         let target = align_up((committed + portion).max((cut + 1) * size), page).min(len);
         let segment = segment_ref(slab, S::SEGMENT_SIZE);

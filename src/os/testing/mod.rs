@@ -288,10 +288,6 @@ unsafe impl<S: PageSource> PageSource for TestPages<S> {
         Ok(())
     }
 
-    fn is_ready(&self, len: usize) -> bool {
-        self.source.is_ready(len)
-    }
-
     unsafe fn grow(&self, ptr: NonNull<u8>, len: usize, new_len: usize, growth: Growth) -> Result<Pages, PageError> {
         let mut ledger = self.ledger();
         ledger.check_whole(Call::Grow, ptr, len);

@@ -117,26 +117,29 @@ fn end_of(range: &BumpRange) -> usize {
 #[test]
 fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
     for limited in [false, true] {
-        let mut rooted = Rooted::new(64);
+        let mut rooted = Rooted::new(1 << 10);
+        let slab_len = rooted.class.slab_len(<TestPages>::LARGEST_SLAB);
+        let mut least = rooted.home.source.page_size();
         if limited {
             rooted.home.account.set_limit(1 << 30);
+        } else {
+            least = least.max(UNIT);
         }
-        let page = rooted.home.source.page_size().min(UNIT);
         let mut end = None;
         let mut lens: Vec<usize> = Vec::new();
         for slab in 0..3 {
-            let (mut cut, mut next) = (0, if slab == 0 || limited { page } else { (UNIT / 2).max(page) });
-            while cut < UNIT {
+            let (mut cut, mut next) = (0, if slab == 0 || limited { least } else { (slab_len / 2).max(least) });
+            while cut < slab_len {
                 let range = rooted.range(end);
                 assert_eq!(range.len, next, "slab {slab}, after {lens:?}");
                 assert!(cut == 0 || end == Some(range.start.addr().get()));
                 lens.push(range.len);
                 cut += range.len;
-                next = cut.max(if limited { 0 } else { next }).min(UNIT - cut);
+                next = cut.max(if limited { 0 } else { next }).min(slab_len - cut);
                 end = Some(end_of(&range));
             }
             let counts = rooted.root.counts();
-            assert_eq!((counts.out, counts.committed), ((slab + 1) * UNIT / 64, (slab + 1) * UNIT));
+            assert_eq!((counts.out, counts.committed), ((slab + 1) * slab_len >> 10, (slab + 1) * slab_len));
             rooted.check();
         }
     }
@@ -316,10 +319,11 @@ fn pages_of_free_blocks_are_discarded_once_and_committed_again() {
 
 #[test]
 fn a_reset_forgets_all_but_how_far_ranges_have_grown() {
-    let mut rooted = Rooted::new(64);
+    let mut rooted = Rooted::new(1 << 10);
+    let slab_len = rooted.class.slab_len(<TestPages>::LARGEST_SLAB);
     let mut end = None;
     let mut len = 0;
-    while len < UNIT {
+    while len < slab_len {
         let range = rooted.range(end);
         len += range.len;
         end = Some(end_of(&range));
@@ -327,7 +331,7 @@ fn a_reset_forgets_all_but_how_far_ranges_have_grown() {
     rooted.home.pool.lock().reset(&rooted.home.supply(None));
     rooted.root.reset();
     assert_eq!(rooted.root.counts(), RootCounts::default());
-    assert_eq!(rooted.range(None).len, (UNIT / 2).max(rooted.home.source.page_size().min(UNIT)));
+    assert_eq!(rooted.range(None).len, (slab_len / 2).max(rooted.home.source.page_size()));
     rooted.check();
 }
 

@@ -177,8 +177,8 @@ misuse! {
     /// A full depot sends the magazine back to the slabs.
     a_small_block_twice_and_then_many: AtOnceIfChecked, TWICE, [32] => |size| {
         let heap = MallocState::new();
-        let blocks: Vec<_> = (0..64 * 30).map(|_| take(&heap, of(size))).collect();
-        let (many, rest) = blocks.split_at(64 * 20);
+        let blocks: Vec<_> = (0..64 * 50).map(|_| take(&heap, of(size))).collect();
+        let (many, rest) = blocks.split_at(64 * 40);
         many.iter().for_each(|&block| give(&heap, block, of(size)));
         for block in [rest[0], rest[1]] {
             give(&heap, block, of(size));
@@ -195,8 +195,8 @@ misuse! {
     }
     a_block_of_another_heap_among_many: AtOnceIfChecked, FOREIGN, [32] => |size| {
         let (owner, heap) = (MallocState::local(), MallocState::local());
-        let blocks: Vec<_> = (0..64 * 22).map(|_| take(&heap, of(size))).collect();
-        let (many, rest) = blocks.split_at(64 * 19);
+        let blocks: Vec<_> = (0..64 * 50).map(|_| take(&heap, of(size))).collect();
+        let (many, rest) = blocks.split_at(64 * 40);
         many.iter().for_each(|&block| give(&heap, block, of(size)));
         give_misused(&heap, take(&owner, of(size)), of(size));
         println!("{RETURNING}");

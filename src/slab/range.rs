@@ -5,8 +5,9 @@
 //!        │                   └► bump range of one thread cache       │
 //! ```
 //!
-//! The first portion of a slab is an OS page, or a block where that is larger; each is twice the one before, until the slab
-//! ends. Only portions are charged, so that a heap with a small limit can have blocks of many classes.
+//! The first portion of a slab is a unit, or a block where that is larger; each is twice the one before, until the slab ends.
+//! Only portions are charged, and in a heap with a limit they begin with an OS page, so that it can have blocks of many
+//! classes.
 
 #![expect(unsafe_code, reason = "turns block addresses into descriptors and back")]
 
@@ -73,8 +74,7 @@ impl SlabRoot {
         Ok(slab)
     }
 
-    /// Commits the next portion of a slab that is `BUMPING` and hands out its blocks. The first portion is a page, or a
-    /// block where that is larger; each is twice the one before, until the slab ends.
+    /// Commits the next portion of a slab that is `BUMPING` and hands out its blocks.
     fn grow_range<S: PageSource, L: RawLock>(
         &mut self,
         context: &SlabContext<'_, S, L>,

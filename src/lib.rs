@@ -65,7 +65,7 @@
 //!
 //! **Neighbours in the process.** Heaps do not mix: no block of one is handed out by another, and destroying one
 //! touches no other. They do share address space, so that a stray write reaches any of them, and, over [`SystemPages`],
-//! a cache of released segments whose pages keep what their last heap wrote:
+//! a cache of released segments, and ranges of up to 32 MiB, whose pages keep what their last heap wrote:
 //! [`zero_on_release`](Builder::zero_on_release) is for heaps with secrets. A heap without a limit takes what the
 //! system gives, and a tenant's limit bounds that tenant's heap and nothing else of it. Time is shared too: locks of a
 //! shared heap make its users wait for each other, though never while a user's code runs.

@@ -25,13 +25,13 @@ fn page_faults() -> Option<u64> {
 
 /// A vector of 8 MiB, grown by doubling in a heap of its own; the answer is the page faults that it took.
 fn grow() -> Option<u64> {
-    let before = page_faults()?;
+    let before = page_faults();
     let heap = MallocState::new();
     let mut vector = Vec::new_in(&heap);
     (0..ELEMENTS).for_each(|element| vector.push(element));
     assert!(vector.iter().copied().eq(0..ELEMENTS));
     heap.segments().for_each(|segment| assert!(segment.mapped() >= segment.committed()));
-    Some(page_faults()? - before)
+    Some(page_faults()? - before?)
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn memory_of_heaps_that_are_gone_serves_those_that_come() {
     // What was kept is dirty, and a heap knows it.
     for len in [5 << 20, 9 << 20, 10 << 20] {
         let heap = MallocState::local();
-        let block = (&heap).allocate_zeroed(Layout::from_size_align(len, 16).unwrap()).unwrap();
+        let block = heap.allocate_zeroed(Layout::from_size_align(len, 16).unwrap()).unwrap();
         // SAFETY: the block is so long, and all zero by contract.
         assert!(unsafe { block.as_ref() }.iter().all(|&byte| byte == 0));
         assert!(heap.mapped() >= len && heap.mapped() <= 3 * len + (8 << 20));

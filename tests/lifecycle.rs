@@ -248,6 +248,19 @@ fn reclaim_tells_what_it_gave_back_and_then_there_is_nothing_left() {
     run(MallocState::local_in(Probe::new()));
 }
 
+/// A source may hand out more than it is asked for, and the system's pages do so where a quarter of their segments will do.
+#[test]
+fn blocks_lie_within_the_ordinary_length_of_a_segment() {
+    let mut heap = MallocState::local_in(Probe::<{ 1 << 20 }>::new());
+    for size in [64, 1000, 20_000] {
+        let blocks: Vec<Block> = (0..3 << 20).step_by(size).map(|_| Block::new(&heap, size, 8, 1).unwrap()).collect();
+        check_all(&mut heap);
+        free_all(&heap, blocks);
+    }
+    heap.reclaim();
+    check_all(&mut heap);
+}
+
 #[test]
 fn a_reset_heap_is_warm() {
     fn run<M: Mode>(mut heap: MallocState<M, &TestPages>) {

@@ -1,5 +1,5 @@
 //! One class of a thread cache: the loaded and the previous magazine, and a bump range. A class that lives from the nursery
-//! has neither range nor root.
+//! has no range, and no root before its magazines overflow.
 //!
 //! ```text
 //! allocate ◄── loaded ◄── bump range ◄── previous ◄── depot ◄── bitmaps ◄── portion, slab

@@ -77,7 +77,7 @@ impl ThreadCache {
         unsafe { self.nursery.get().as_ref() }
     }
 
-    /// A block from what is open of the nursery, for a class that has no other. `limit` is the heap's.
+    /// A block from what is open of the nursery, for a class of which the cache has no other. `limit` is the heap's.
     #[inline(always)]
     pub(crate) fn take_young(&self, class: SizeClass, limit: usize) -> Option<NonNull<u8>> {
         let (nursery, small) = (self.nursery()?, self.small(class));

@@ -164,7 +164,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         }
     }
 
-    /// A block for a class that does not live from the nursery.
+    /// A block where what is open of the nursery has none: what it takes here is the long way to it.
     #[inline(never)]
     fn allocate_grown_slow(&self, layout: Layout, class: SizeClass) -> Option<NonNull<[u8]>> {
         match self.take_near(class) {
@@ -180,7 +180,7 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         if cache.is_asked_to_flush(&core.flushes) { None } else { self.take_from(core, cache, class) }
     }
 
-    /// A block from the cache's bump range, of a full magazine, or from the nursery.
+    /// A block from the cache's bump range, of a full magazine, or from the nursery, of which more may have to be opened.
     #[inline]
     fn take_from(&self, core: &Core<M>, cache: &ThreadCache, class: SizeClass) -> Option<NonNull<u8>> {
         let small = cache.small(class);
@@ -239,8 +239,9 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             Some(cache) => {
                 let small = cache.small(class);
                 if let Err(block) = small.push(block) {
-                    // Where the class has lived from the nursery so far, its first full magazine makes it a root with a depot.
-                    let makes = root.is_none() && small.has_previous();
+                    // Where the class has lived from the nursery so far, the first magazine that overflows makes it a root, whose
+                    // depot has room for it unless there is a limit.
+                    let makes = root.is_none() && small.has_previous() && !self.account.is_limited();
                     let root = if makes { core.root(class, &context).ok() } else { root };
                     small.overflow(root, &context, class, block);
                 }

@@ -130,17 +130,19 @@ pub(super) unsafe fn give_back(start: NonNull<u8>, len: usize, place: NonNull<u8
     }
 }
 
-/// Gives a range back to the system, now or later.
+/// Gives a range back to the system, now or later; whether it is gone.
 ///
 /// # Safety
 ///
 /// `ranges::map` or `ranges::grow` returned the range; its first page is committed, and nobody uses it any more.
-pub(super) unsafe fn give_back_range(ptr: NonNull<u8>, len: usize) {
+pub(super) unsafe fn give_back_range(ptr: NonNull<u8>, len: usize) -> bool {
     // SAFETY: the caller gives the range up.
-    if unsafe { super::ranges::unmap(ptr, len) }.is_err() {
+    let gone = unsafe { super::ranges::unmap(ptr, len) }.is_ok();
+    if !gone {
         // SAFETY: as above; the system has refused.
         unsafe { keep(ptr, len) };
     }
+    gone
 }
 
 /// Keeps a range that the system has refused to take back.

@@ -18,6 +18,17 @@ const PLACES: usize = 8;
 /// How many times as long as a request a range may be that serves it: so much memory may a block take, at most.
 const STRETCH: usize = 2;
 
+/// Sums over ranges, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LongSums {
+    pub(super) mapped: usize,
+    pub(super) dirty: usize,
+}
+
+impl LongSums {
+    pub(super) const NONE: Self = Self { mapped: 0, dirty: 0 };
+}
+
 pub(super) struct LongRanges {
     ranges: [Option<(Spare, HugeAdvice)>; PLACES],
 }
@@ -40,9 +51,18 @@ impl LongRanges {
         taken
     }
 
-    /// Whether a range is there for a request of `len` bytes.
-    pub(super) fn serves(&self, len: usize) -> bool {
-        self.find(len).is_some()
+    /// Whether a range is there for a request of `len` bytes, at least half of which have their pages.
+    pub(super) fn has_pages_for(&self, len: usize) -> bool {
+        let found = self.find(len).and_then(|place| self.ranges[place].as_ref());
+        found.is_some_and(|(spare, _)| spare.dirty >= len / 2)
+    }
+
+    /// The sums over all ranges.
+    pub(super) fn sums(&self) -> LongSums {
+        self.ranges.iter().flatten().fold(LongSums::NONE, |sums, (spare, _)| LongSums {
+            mapped: sums.mapped + spare.len,
+            dirty: sums.dirty + spare.dirty,
+        })
     }
 
     /// A range for a request of `len` bytes.
@@ -89,9 +109,18 @@ mod tests {
         for (index, len) in [60, 50, 90, 50].into_iter().enumerate() {
             ranges.push(range(len, index + 1), HugeAdvice::For);
         }
-        assert!(ranges.serves(25) && !ranges.serves(24) && !ranges.serves(91));
+        assert!(ranges.has_pages_for(25) && !ranges.has_pages_for(24) && !ranges.has_pages_for(91));
+        assert_eq!(ranges.sums(), LongSums { mapped: 250, dirty: 250 });
         let taken = [45, 45, 45, 45, 45].map(|len| number(ranges.take(len)));
         assert_eq!(taken, [Some(4), Some(2), Some(1), Some(3), None]);
+    }
+
+    #[test]
+    fn a_range_that_was_hardly_touched_has_no_pages() {
+        let mut ranges = LongRanges::new();
+        ranges.push(Spare { dirty: 20, ..range(60, 1) }, HugeAdvice::For);
+        assert!(ranges.has_pages_for(40) && !ranges.has_pages_for(50));
+        assert!(ranges.take(50).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the system gives: pages, locks, the end of a thread.
 //!
 //! A heap gets its address space from a [`PageSource`]. [`SystemPages`] asks the operating system and keeps a few
-//! released segments for the next heap; [`RegionPages`] cuts up memory that the caller supplies; [`testing::TestPages`]
+//! released segments and longer ranges for the next heap; [`RegionPages`] cuts up memory that the caller supplies; [`testing::TestPages`]
 //! wraps either and checks what is done with it.
 
 pub(crate) mod lock;

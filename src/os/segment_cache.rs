@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 
 use super::leftovers;
 use super::lock::Locked;
-use super::long_ranges::LongRanges;
+use super::long_ranges::{LongRanges, LongSums};
 use super::native;
 use super::ranges;
 use super::raw_locks::SystemLock;
@@ -59,6 +59,19 @@ enum Offer {
     /// There is a place, once the spare is clean.
     Reserved(Spare),
     /// There is no place.
+    Refused(Spare),
+}
+
+/// What became of a range longer than a segment that was offered.
+#[derive(Debug)]
+enum LongOffer {
+    Kept,
+    /// The oldest has left to make room: the spare is to be offered again.
+    AfterOldest {
+        spare: Spare,
+        oldest: Spare,
+    },
+    /// There is no room, whichever others leave.
     Refused(Spare),
 }
 
@@ -131,16 +144,28 @@ impl SegmentCache {
         Some(oldest)
     }
 
-    /// Takes a long range in, unless it is beyond the bounds; the answer is the oldest one, where there was no place.
-    fn offer_long(&mut self, spare: Spare, advice: HugeAdvice) -> Result<Option<Spare>, Spare> {
-        let mapped = self.mapped + self.reserved * DEFAULT_SEGMENT_SIZE + spare.len;
-        if mapped > self.mapped_bound || self.dirty + spare.dirty > self.dirty_bound {
-            return Err(spare);
+    /// Whether there is room for a long range beside others that are dirty and mapped so far. All long ones together have at
+    /// most half of each bound, since segments serve every heap.
+    fn has_room_beside(&self, spare: &Spare, long: LongSums) -> bool {
+        let mapped = self.mapped - self.long.sums().mapped + self.reserved * DEFAULT_SEGMENT_SIZE;
+        let dirty = self.dirty - self.long.sums().dirty;
+        let long = LongSums { mapped: long.mapped + spare.len, dirty: long.dirty + spare.dirty };
+        long.mapped <= (self.mapped_bound / 2).min(self.mapped_bound.saturating_sub(mapped))
+            && long.dirty <= (self.dirty_bound / 2).min(self.dirty_bound.saturating_sub(dirty))
+    }
+
+    fn offer_long(&mut self, spare: Spare, advice: HugeAdvice) -> LongOffer {
+        if !self.has_room_beside(&spare, LongSums::NONE) {
+            return LongOffer::Refused(spare);
         }
-        let oldest = if self.long.is_full() { self.take_oldest_long() } else { None };
+        if self.long.is_full() || !self.has_room_beside(&spare, self.long.sums()) {
+            if let Some(oldest) = self.take_oldest_long() {
+                return LongOffer::AfterOldest { spare, oldest };
+            }
+        }
         self.enter(&spare);
         self.long.push(spare, advice);
-        Ok(oldest)
+        LongOffer::Kept
     }
 
     fn offer(&mut self, spare: Spare, advice: HugeAdvice) -> Offer {
@@ -287,9 +312,9 @@ pub(super) fn take_long(len: usize) -> Option<(Spare, HugeAdvice)> {
     Some(taken)
 }
 
-/// Whether [`take_long`] would have an answer now.
+/// Whether [`take_long`] would have an answer now, most of whose pages are there.
 pub(super) fn has_long(len: usize) -> bool {
-    CACHE.lock().long.serves(len)
+    CACHE.lock().long.has_pages_for(len)
 }
 
 fn hand_out(spare: &Spare) {
@@ -300,25 +325,28 @@ fn hand_out(spare: &Spare) {
 /// Takes a range in that is longer than a segment; false where the bounds leave no room, and the caller keeps it, as it was.
 pub(super) fn release_long(spare: Spare, advice: HugeAdvice) -> bool {
     sanitizer::poison(spare.ptr, spare.len);
-    let offer = CACHE.lock().offer_long(spare, advice);
-    match offer {
-        Ok(oldest) => {
-            oldest.map(give_back);
-            true
-        }
-        Err(spare) => {
-            sanitizer::surrender(spare.ptr, spare.len);
-            false
+    let mut offered = spare;
+    loop {
+        let offer = CACHE.lock().offer_long(offered, advice);
+        match offer {
+            LongOffer::Kept => return true,
+            LongOffer::AfterOldest { spare, oldest } => {
+                give_back(oldest);
+                offered = spare;
+            }
+            LongOffer::Refused(spare) => {
+                sanitizer::surrender(spare.ptr, spare.len);
+                return false;
+            }
         }
     }
 }
 
-/// Gives a long range to the system, now or later; the answer is its length.
+/// Gives a long range to the system, now or later; the answer is how many bytes are gone.
 fn give_back(spare: Spare) -> usize {
     sanitizer::surrender(spare.ptr, spare.len);
     // SAFETY: a spare owns its range, whose first page is committed: its last user's header was there.
-    unsafe { leftovers::give_back_range(spare.ptr, spare.len) };
-    spare.len
+    if unsafe { leftovers::give_back_range(spare.ptr, spare.len) } { spare.len } else { 0 }
 }
 
 /// Gives long ranges back, the oldest first, while `unwanted` says so; the answer is how many bytes.

@@ -180,8 +180,9 @@ unsafe impl PageSource for SystemPages {
         };
         // SAFETY: the range was handed out just now.
         if pages.needs_commit && unsafe { native::commit(pages.ptr, page) }.is_err() {
-            let release = Release { zero_from: pages.zero_from, huge: pages.huge, keep: true };
-            // SAFETY: as above, and nobody uses it. What is to be kept is never refused.
+            // A long range is kept only where its first page is committed.
+            let release = Release { zero_from: pages.zero_from, huge: pages.huge, keep: !is_long(pages.len) };
+            // SAFETY: as above, and nobody uses it. No system that needs commits refuses to take a range back.
             let _ = unsafe { self.unmap(pages.ptr, pages.len, release) };
             return Err(PageError);
         }

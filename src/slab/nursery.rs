@@ -30,7 +30,6 @@
 
 use core::cell::Cell;
 use core::ptr::NonNull;
-use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::os::PageSource;
@@ -69,8 +68,6 @@ pub(crate) struct Nursery {
     near_end: usize,
     far: usize,
     end: usize,
-    /// Where the part begins that is cut now.
-    part: Cell<usize>,
     cut: AtomicUsize,
     open: AtomicUsize,
     used: AtomicUsize,
@@ -107,7 +104,6 @@ impl Nursery {
             near_end,
             far,
             end,
-            part: Cell::new(first),
             cut: AtomicUsize::new(first),
             open: AtomicUsize::new(first),
             used: AtomicUsize::new(0),
@@ -169,7 +165,7 @@ impl Nursery {
         if end > self.open() {
             return None;
         }
-        self.tag_in(self.part.get(), start).write(Some(class));
+        self.tag(start).write(Some(class));
         // Who sees it sees the tags below.
         self.cut.store(end, Release);
         self.used.store(self.used.load(Relaxed) + (end - start), Relaxed);
@@ -193,7 +189,7 @@ impl Nursery {
         if supply.commit(self.segment, self.first, self.near_end, NEAR_BYTES).is_err() {
             return false;
         }
-        self.clear_tags(self.first, self.first, self.near_end);
+        self.clear_tags(self.first, self.near_end);
         self.open.store(self.near_end, Relaxed);
         true
     }
@@ -209,33 +205,38 @@ impl Nursery {
         if supply.commit(self.segment, open, target, target - open).is_err() {
             return false;
         }
-        self.clear_tags(self.far, open, target);
-        self.part.set(self.far);
+        self.segment.touch(target);
+        self.clear_tags(open, target);
         self.open.store(target, Relaxed);
         self.cut.store(cut, Release);
         true
     }
 
-    /// Clears the tags of the granules from `start` to `end`, which are about to be opened, in the part that begins at `part`.
-    fn clear_tags(&self, part: usize, start: usize, end: usize) {
-        // SAFETY: the tags of these granules lie in a row, that of the last one first.
-        let tags = unsafe { slice::from_raw_parts(self.tag_in(part, end - GRANULE), (end - start) / GRANULE) };
-        // SAFETY: nobody looks at tags beyond `cut`, which is at most `open`.
-        unsafe { Tag::clear(tags) };
+    /// Clears the tags of the granules from `start` to `end`, which are about to be opened, in one part.
+    fn clear_tags(&self, start: usize, end: usize) {
+        // SAFETY: the tags of these granules lie in a row, that of the last one first; nobody looks at tags beyond `cut`, which is
+        // at most `open`.
+        unsafe { Tag::clear(self.tag_place(end - GRANULE), (end - start) / GRANULE) };
     }
 
-    /// The tag of the granule at `offset`, in the part that begins at `part`.
+    /// The tag of the granule at `offset`.
     #[inline]
-    fn tag_in(&self, part: usize, offset: usize) -> &Tag {
-        debug_assert!(part <= offset && offset < if part == self.far { self.end } else { self.near_end });
-        // SAFETY: every granule of a part has a tag in front of it.
-        let tag = unsafe { self.segment.at(part - 1 - (offset - part) / GRANULE) }.cast::<Tag>();
+    fn tag(&self, offset: usize) -> &Tag {
         // SAFETY: the tags live as long as the segment, and every byte is one.
-        unsafe { tag.as_ref() }
+        unsafe { self.tag_place(offset).as_ref() }
     }
 
-    fn tag(&self, offset: usize) -> &Tag {
-        self.tag_in(if offset < self.near_end { self.first } else { self.far }, offset)
+    #[inline]
+    fn tag_place(&self, offset: usize) -> NonNull<Tag> {
+        let part = if offset < self.near_end { self.first } else { self.far };
+        debug_assert!(part <= offset && offset < self.end);
+        // SAFETY: every granule of a part has a tag in front of it.
+        unsafe { self.segment.at(part - 1 - (offset - part) / GRANULE) }.cast()
+    }
+
+    /// Where the far part begins: behind all tables.
+    pub(super) fn far(&self) -> usize {
+        self.far
     }
 
     /// Whether the byte at `offset` from the segment's base lies in what the nursery has cut.
@@ -283,7 +284,6 @@ impl Nursery {
     /// Forgets all blocks: nobody uses them any more. What was charged for them is the caller's to take back.
     pub(super) fn reset(&self) {
         self.dirty.set(self.dirty.get().max(self.open.load(Relaxed)));
-        self.part.set(self.first);
         self.cut.store(self.first, Relaxed);
         self.open.store(self.first, Relaxed);
         self.returned.store(0, Relaxed);

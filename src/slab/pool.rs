@@ -63,18 +63,20 @@ impl SlabPool {
         heap: Reserved,
     ) -> Result<SlabSegment, Refusal> {
         let segment = supply.map(SegmentRequest::ordinary::<S>(SegmentKind::Slab, 0, self.segments == 0))?;
-        let (touched_at_once, tables) = SlabSegment::table_bytes(segment.len(), heap);
-        let charged = supply.commit(segment, 0, tables.min(segment.len()), touched_at_once);
-        if let Some(refusal) = charged.err().or((tables + UNIT > segment.len()).then_some(Refusal::Source)) {
+        // A source may hand out more than was asked for; a block's segment is found within the ordinary length.
+        let len = segment.len().min(S::SEGMENT_SIZE);
+        let (charge, tables, header) = SlabSegment::table_bytes(len, heap);
+        let charged = supply.commit(segment, 0, tables.min(len), charge);
+        if let Some(refusal) = charged.err().or((header + UNIT > len).then_some(Refusal::Source)) {
             if charged.is_ok() {
-                supply.refund(touched_at_once);
+                supply.refund(charge);
             }
             // SAFETY: nobody has heard of the segment.
             unsafe { supply.abandon(segment) };
             return Err(refusal);
         }
         // SAFETY: the segment is new, and its tables are committed.
-        let segment = unsafe { SlabSegment::write(segment, heap) };
+        let segment = unsafe { SlabSegment::write(segment, len, heap) };
         segment.segment().set_ready();
         self.segments += 1;
         self.enlist(segment);
@@ -186,7 +188,7 @@ impl SlabPool {
             let restore = |refused: SegmentRef| {
                 if supply.options.zero_on_release {
                     // SAFETY: the segment is committed, and the tables of an empty one can be made again.
-                    unsafe { SlabSegment::write(refused, Reserved::NOTHING) };
+                    unsafe { SlabSegment::write(refused, refused.len().min(S::SEGMENT_SIZE), Reserved::NOTHING) };
                 }
                 segment.poison();
             };

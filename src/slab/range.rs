@@ -5,9 +5,9 @@
 //!        │                   └► bump range of one thread cache       │
 //! ```
 //!
-//! The first portion of a slab is a unit, or a block where that is larger; each is twice the one before, until the slab ends.
-//! Only portions are charged, and in a heap with a limit they begin with an OS page, so that it can have blocks of many
-//! classes.
+//! The first portion of a root's first slab is a unit, or a block where that is larger; each is twice the one before, until the
+//! slab ends, and the next slab goes on from there. Only portions are charged, and in a heap with a limit they begin with an OS
+//! page in each slab, so that it can have blocks of many classes.
 
 #![expect(unsafe_code, reason = "turns block addresses into descriptors and back")]
 

@@ -1,12 +1,13 @@
 //! A slab segment: 4 MiB in units of 16 KiB, with everything that describes them in front.
 //!
 //! ```text
-//! │ SegmentHeader │ Tables │ free units │ dirty units │ unit map │ reserved │ descriptors │ bitmaps │ units …
+//! │ SegmentHeader │ Tables │ free units │ dirty units │ unit map │ reserved │ descriptors │ bitmaps │ (far) │ units …
 //! └─ base                                               1 B a unit           one a unit    one a unit
 //! ```
 //!
 //! The descriptor and the bitmap of a slab are those of its first unit; no block of a slab can overflow into them. What is
-//! *reserved* belongs to the heap: its first segment keeps the heap's core there, between the two parts of the nursery.
+//! *reserved* belongs to the heap: its first segment keeps the nursery's near part there, and the heap's core. The nursery's
+//! far part lies behind all tables.
 //!
 //! # Invariants
 //!
@@ -75,21 +76,22 @@ unsafe impl Linked for Tables {
 pub(crate) struct SlabSegment(SegmentRef);
 
 impl SlabSegment {
-    /// Bytes of header that a new segment touches at once, beside the common header, and the length of all its tables.
-    pub(super) const fn table_bytes(len: usize, heap: Reserved) -> (usize, usize) {
+    /// Bytes of header that a new segment is charged for at once, beside the common header; the length of its tables; and that
+    /// of all its header.
+    pub(super) const fn table_bytes(len: usize, heap: Reserved) -> (usize, usize, usize) {
         let offsets = TableOffsets::of(len / UNIT, heap);
-        (offsets.overhead(), offsets.end)
+        (offsets.overhead(), offsets.far, offsets.end)
     }
 
-    /// Lays the tables out in a new segment.
+    /// Lays the tables out in a new segment, for its first `len` bytes.
     ///
     /// # Safety
     ///
-    /// The segment is new, and its first `table_bytes(len, heap).1` bytes are committed.
-    pub(super) unsafe fn write(segment: SegmentRef, heap: Reserved) -> Self {
-        let units = segment.len() / UNIT;
+    /// The segment is new, of `len` bytes at least, and its first `table_bytes(len, heap).1` bytes are committed.
+    pub(super) unsafe fn write(segment: SegmentRef, len: usize, heap: Reserved) -> Self {
+        let units = len / UNIT;
         let offsets = TableOffsets::of(units, heap);
-        let zero_from = segment.touch(offsets.end);
+        let zero_from = segment.touch(offsets.far);
         // SAFETY: the common header is followed by room for the tables.
         let place = unsafe { segment.at(HEADER_BYTES) }.cast::<Tables>();
         let tables = Tables {
@@ -115,19 +117,20 @@ impl SlabSegment {
         let header_units = offsets.end.div_ceil(UNIT);
         this.map()[..header_units].iter().for_each(|entry| entry.store(HEADER, Relaxed));
         this.with_words(|free, _| set_from(free, header_units, units));
-        this.poison();
         if heap.nursery {
             // SAFETY: the nursery lies within the header.
             let place = unsafe { segment.at(offsets.nursery) };
-            // SAFETY: the place is the nursery's, and so is what lies between it and the core, and the core and the descriptors.
-            unsafe { Nursery::write(place, segment, offsets.near, offsets.far, offsets.descriptors) };
+            // SAFETY: the place is the nursery's, and so is what lies between it and the core, and behind the tables.
+            unsafe { Nursery::write(place, segment, offsets.near, offsets.far, offsets.end) };
         }
+        this.poison();
         this
     }
 
     /// Poisons all but the tables: slabs hand blocks out, and the heap what it hosts.
     pub(super) fn poison(self) {
-        let end = self.tables().bitmaps + self.units() * BITMAPS * size_of::<Bitmap>();
+        let tables = self.tables().bitmaps + self.units() * BITMAPS * size_of::<Bitmap>();
+        let end = self.nursery().map_or(tables, Nursery::far);
         // SAFETY: the tables end within the segment.
         sanitizer::poison(unsafe { self.0.at(end) }, self.0.len() - end);
     }

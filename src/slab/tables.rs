@@ -6,6 +6,7 @@ use crate::slab::bitmap::Bitmap;
 use crate::slab::nursery::{NEAR_BYTES, NEAR_TAGS, Nursery};
 use crate::slab::segment::Tables;
 use crate::slab::slab::Slab;
+use crate::slab::tag::GRANULE;
 
 /// Bytes charged for a slab beside its portions: its descriptor and bitmaps.
 pub(super) const SLAB_OVERHEAD: usize = size_of::<Slab>() + BITMAPS * size_of::<Bitmap>();
@@ -37,10 +38,10 @@ pub(super) struct TableOffsets {
     pub(super) near: usize,
     /// The heap's core.
     pub(super) reserved: usize,
-    /// What the nursery cuts then.
-    pub(super) far: usize,
     pub(super) descriptors: usize,
     pub(super) bitmaps: usize,
+    /// What the nursery cuts then, behind all tables.
+    pub(super) far: usize,
     pub(super) end: usize,
 }
 
@@ -55,17 +56,19 @@ impl TableOffsets {
             if heap.nursery { (size_of::<Nursery>() + NEAR_TAGS, NEAR_BYTES, units * UNIT) } else { (0, 0, 0) };
         let near = align_up(nursery + head, 16);
         let reserved = align_up(near + near_bytes, 64);
-        let far = align_up(reserved + heap.core + Nursery::tag_bytes_in(len), 16);
-        let descriptors = align_up(far + Nursery::bytes_in(len), 16);
+        let descriptors = align_up(reserved + heap.core, 16);
         let bitmaps = align_up(descriptors + units * size_of::<Slab>(), 64);
-        let end = bitmaps + units * BITMAPS * size_of::<Bitmap>();
-        Self { words, free, dirty, map, nursery, near, reserved, far, descriptors, bitmaps, end }
+        let tables = bitmaps + units * BITMAPS * size_of::<Bitmap>();
+        let far = align_up(tables + Nursery::tag_bytes_in(len), 16);
+        let end = far + Nursery::bytes_in(len);
+        Self { words, free, dirty, map, nursery, near, reserved, descriptors, bitmaps, far, end }
     }
 
-    /// Bytes that are charged at once, beside the common header: all but what the nursery cuts, to where descriptors begin.
+    /// Bytes that are charged at once, beside the common header: all but what the nursery cuts, and what slabs are charged for.
     pub(super) const fn overhead(&self) -> usize {
-        let near_bytes = if self.near > self.nursery { NEAR_BYTES } else { 0 };
-        self.far - near_bytes - HEADER_BYTES
+        let tags = (self.end - self.far) / GRANULE;
+        let near_bytes = if tags > 0 { NEAR_BYTES } else { 0 };
+        self.descriptors - near_bytes + tags - HEADER_BYTES
     }
 }
 
@@ -86,12 +89,12 @@ mod tests {
                     nursery: young_head,
                     near,
                     reserved,
-                    far,
                     descriptors,
                     bitmaps,
+                    far,
                     end,
                 } = TableOffsets::of(units, Reserved { core, nursery });
-                assert!((end - descriptors).abs_diff(units * SLAB_OVERHEAD) < 64, "{units}");
+                assert!((bitmaps - descriptors).abs_diff(units * size_of::<Slab>()) < 64, "{units}");
                 let bytes = if nursery { Nursery::bytes_in(units * UNIT) } else { 0 };
                 let (head, near_bytes) = if nursery { (size_of::<Nursery>() + NEAR_TAGS, NEAR_BYTES) } else { (0, 0) };
                 assert_eq!(words, units.div_ceil(64));
@@ -102,10 +105,10 @@ mod tests {
                     (map, units, 64, young_head),
                     (young_head, head, 16, near),
                     (near, near_bytes, 64, reserved),
-                    (reserved, core + bytes / 16, 16, far),
-                    (far, bytes, 16, descriptors),
+                    (reserved, core, 16, descriptors),
                     (descriptors, units * size_of::<Slab>(), 64, bitmaps),
-                    (bitmaps, units * BITMAPS * size_of::<Bitmap>(), 1, end),
+                    (bitmaps, units * BITMAPS * size_of::<Bitmap>() + bytes / 16, 16, far),
+                    (far, bytes, 1, end),
                 ];
                 for (start, len, align, next) in tables {
                     assert!(

@@ -2,8 +2,8 @@
 
 #![expect(unsafe_code, reason = "clears many tags at a time")]
 
-use core::ptr;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::slab::size_class::{BLOCK_ALIGN, SizeClass};
 
@@ -32,21 +32,20 @@ impl Tag {
         self.0.store(class.map_or(0, |class| class.index() as u8), Relaxed);
     }
 
-    /// Makes these the tags of granules where no block starts.
+    /// Makes `count` tags from `first` on those of granules where no block starts.
     ///
     /// # Safety
     ///
-    /// Nobody else looks at them.
-    pub(super) unsafe fn clear(tags: &[Self]) {
-        let first = ptr::from_ref(tags).cast::<u8>().cast_mut();
-        // SAFETY: each tag is a byte that may change behind a shared reference, and nobody else looks.
-        unsafe { first.write_bytes(0, tags.len()) };
+    /// They are tags in a row, and nobody else looks at them.
+    pub(super) unsafe fn clear(first: NonNull<Self>, count: usize) {
+        // SAFETY: each tag is a byte, and the caller keeps the contract.
+        unsafe { first.write_bytes(0, count) };
     }
 
-    /// The class of the block that starts here, and whether it came back.
+    /// The class of the block that starts here, and whether it came back: who sees that it did sees what its users did.
     #[inline]
     pub(super) fn read(&self) -> Option<(SizeClass, bool)> {
-        let tag = self.0.load(Relaxed);
+        let tag = self.0.load(Acquire);
         let class = usize::from(tag & Self::CLASS);
         (class != 0).then(|| (SizeClass::from_index(class), tag & Self::FREE != 0))
     }
@@ -56,11 +55,12 @@ impl Tag {
         self.0.load(Relaxed) & mark != 0
     }
 
-    /// Sets a mark; false where it was set. Nobody but who has the block does, which is why this need not be one step.
+    /// Sets a mark; false where it was set. Nobody but who has the block does, which is why this need not be one step: of two
+    /// threads that free the same block at the very same time, both may pass.
     #[inline]
     pub(super) fn mark(&self, mark: u8) -> bool {
         let tag = self.0.load(Relaxed);
-        self.0.store(tag | mark, Relaxed);
+        self.0.store(tag | mark, Release);
         tag & mark == 0
     }
 

@@ -279,8 +279,9 @@ fn pages_that_the_source_refuses_to_discard_are_discarded_later() {
     let segment = home.segment();
     let mut out: Vec<Young> = home.cut_half(segment);
     segment.segment().touch(out[out.len() - 1].0 + 4096);
-    // Two runs of free blocks: each is refused once.
-    let middle = out.partition_point(|&(start, _)| start < out[0].0 + NURSERY / 4);
+    // Two runs of free blocks of the far part: each is refused once.
+    let far = out[out.partition_point(|&(start, _)| start < out[0].0 + NEAR_BYTES)].0;
+    let middle = out.partition_point(|&(start, _)| start < far + NURSERY / 4);
     let kept = [out.remove(middle), out.remove(0)];
     out.drain(..).for_each(|block| assert!(give_back(segment, block)));
     for refused in [1, 0] {
@@ -327,6 +328,6 @@ fn counts_that_disagree_are_told() {
 fn a_short_segment_has_a_small_one_and_room_for_slabs() {
     assert_eq!(Nursery::bytes_in(256 << 10), 16 << 10);
     assert_eq!(Nursery::bytes_in(4 << 20), 256 << 10);
-    let (touched, tables) = SlabSegment::table_bytes(4 * UNIT, Reserved { core: 5000, nursery: true });
-    assert!(touched < tables && tables <= UNIT);
+    let (charge, tables, header) = SlabSegment::table_bytes(4 * UNIT, Reserved { core: 5000, nursery: true });
+    assert!(charge < tables && tables < header && header <= UNIT);
 }

@@ -85,3 +85,39 @@ fn a_full_array_refuses() {
     }
     assert_eq!(release_to(&cache, spare(CAPACITY + 1, 0), For, UNWILLING), Err(PageError));
 }
+
+#[test]
+fn long_ranges_have_half_of_the_bounds_and_the_oldest_leaves_for_the_next() {
+    let cache = cache(64 * SEGMENT, 64 * SEGMENT);
+    let mut cache = cache.lock();
+    let long = |number: usize, len: usize| Spare { len: len * SEGMENT, ..spare(number, len * SEGMENT) };
+    let mut offer = |number: usize, len: usize| {
+        let (mut left, mut offered) = (std::vec::Vec::new(), long(number, len));
+        loop {
+            match cache.offer_long(offered, For) {
+                LongOffer::Kept => return Some(left),
+                LongOffer::AfterOldest { spare, oldest } => {
+                    left.push(oldest.ptr.addr().get() / SEGMENT);
+                    offered = spare;
+                }
+                LongOffer::Refused(_) => return None,
+            }
+        }
+    };
+    assert_eq!(offer(1, 33), None, "more than half");
+    assert_eq!(offer(2, 10), Some(std::vec![]));
+    assert_eq!(offer(3, 20), Some(std::vec![]));
+    assert_eq!(offer(4, 15), Some(std::vec![2, 3]));
+    for number in 5..12 {
+        assert_eq!(offer(number, 2), Some(std::vec![]));
+    }
+    assert_eq!(offer(12, 2), Some(std::vec![4]), "eight at most");
+    assert_eq!(cache.long.sums(), LongSums { mapped: 16 * SEGMENT, dirty: 16 * SEGMENT });
+    assert_eq!((cache.mapped, cache.dirty), (16 * SEGMENT, 16 * SEGMENT));
+    // Segments come first: what they take is not to be had.
+    for number in 20..60 {
+        assert!(matches!(cache.offer(spare(number, SEGMENT), Against), Offer::Kept));
+    }
+    assert!(matches!(cache.offer_long(long(90, 25), For), LongOffer::Refused(_)));
+    assert!(matches!(cache.offer_long(long(91, 20), For), LongOffer::AfterOldest { .. }));
+}

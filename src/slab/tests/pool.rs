@@ -233,7 +233,7 @@ fn tables_that_leave_no_room_for_a_slab_are_refused() {
         let segment = pool.lock().add_segment(&home.supply(None), Reserved { core, nursery: false });
         assert_eq!(segment.err(), (core == SEGMENT).then_some(Refusal::Source));
     }
-    let (touched, _) = SlabSegment::table_bytes(SEGMENT, Reserved { core: SEGMENT / 2, nursery: false });
+    let (touched, ..) = SlabSegment::table_bytes(SEGMENT, Reserved { core: SEGMENT / 2, nursery: false });
     assert_eq!(home.source.outstanding_ranges(), 1);
     assert!(home.account.committed() - touched < 4096);
 }

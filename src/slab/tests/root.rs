@@ -139,7 +139,7 @@ fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
                 end = Some(end_of(&range));
             }
             let counts = rooted.root.counts();
-            assert_eq!((counts.out, counts.committed), ((slab + 1) * slab_len >> 10, (slab + 1) * slab_len));
+            assert_eq!((counts.out, counts.committed), ((slab + 1) * slab_len / 1024, (slab + 1) * slab_len));
             rooted.check();
         }
     }

@@ -72,7 +72,8 @@ misuse! {
         let blocks: Vec<_> = (0..64 * 10).map(|_| take(&heap, of(32))).collect();
         blocks.iter().for_each(|&block| give(&heap, block, of(32)));
         blocks.iter().for_each(|&block| write_over(behind(misusing(block), 8), block, way));
-        (0..64 * 10).for_each(|_| _ = take(&heap, of(32)));
+        // What is left of the bump range comes first.
+        (0..64 * 40).for_each(|_| _ = take(&heap, of(32)));
     }
     the_links_of_a_free_medium_block: AtOnce, LINK, WAYS => |way| {
         let heap = MallocState::new();

@@ -172,7 +172,9 @@ fn a_range_of_large_blocks_has_one_at_least() {
     let mut end = None;
     for count in 0..3 {
         let range = rooted.range(end);
-        assert!(count > 0 || rooted.root.counts().committed == align_up(size, rooted.home.source.page_size()));
+        assert!(
+            count > 0 || rooted.root.counts().committed == align_up(size.max(UNIT), rooted.home.source.page_size())
+        );
         assert!(range.len >= size && range.len % size == 0, "{}", range.len);
         assert!(end.is_none_or(|end| range.start.addr().get() == end));
         end = Some(end_of(&range));
@@ -182,8 +184,9 @@ fn a_range_of_large_blocks_has_one_at_least() {
 
 #[test]
 fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
-    let mut rooted = Rooted::new(64);
-    if rooted.home.source.page_size() >= UNIT {
+    let mut rooted = Rooted::new(1 << 10);
+    let slab_len = rooted.class.slab_len(<TestPages>::LARGEST_SLAB);
+    if rooted.home.source.page_size() >= slab_len {
         // The first range is the whole slab there.
         return;
     }
@@ -193,7 +196,7 @@ fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
     rooted.return_range(end - first.len / 2, end);
     rooted.check();
     let mut back = 0;
-    while back < first.len / 2 / 64 {
+    while back < first.len / 2048 {
         let magazine = rooted.magazine();
         assert!((1..=64).contains(&magazine.len()));
         back += magazine.len();
@@ -201,7 +204,7 @@ fn what_is_left_of_a_slab_is_cut_before_another_is_made() {
     assert_eq!(rooted.range(None).start.addr().get(), end);
     // Now somebody cuts it, and another cache gets another slab.
     let other = rooted.range(None).start.addr().get();
-    assert_ne!(other / UNIT, end / UNIT);
+    assert_ne!(other / slab_len, end / slab_len);
     rooted.check();
 }
 

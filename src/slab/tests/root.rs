@@ -119,12 +119,9 @@ fn a_range_is_as_long_as_those_before_it_until_its_slab_ends() {
     for limited in [false, true] {
         let mut rooted = Rooted::new(1 << 10);
         let slab_len = rooted.class.slab_len(<TestPages>::LARGEST_SLAB);
-        let mut least = rooted.home.source.page_size();
-        if limited {
-            rooted.home.account.set_limit(1 << 30);
-        } else {
-            least = least.max(UNIT);
-        }
+        let page = rooted.home.source.page_size();
+        let least = if limited { page } else { page.max(UNIT) };
+        rooted.home.account.set_limit(if limited { 1 << 30 } else { usize::MAX });
         let mut end = None;
         let mut lens: Vec<usize> = Vec::new();
         for slab in 0..3 {

@@ -14,7 +14,7 @@ pub(crate) use chunks::{Chunks, Place};
 pub(crate) use flush::FlushRequests;
 pub(crate) use magazine::{return_one, take_one};
 pub(crate) use medium::{MEDIUM_CLASSES, MediumCache};
-pub(crate) use thread_cache::{CachePtr, ThreadCache};
+pub(crate) use thread_cache::{CachePtr, PlacedCache, ThreadCache};
 
 #[cfg(all(test, feature = "std"))]
 mod tests;

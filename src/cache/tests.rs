@@ -11,7 +11,7 @@ use crate::cache::chunks::{Chunks, Place};
 use crate::cache::flush::FlushRequests;
 use crate::cache::magazine::{Magazines, return_one, take_one};
 use crate::cache::medium::MediumCache;
-use crate::cache::thread_cache::{CachePtr, ThreadCache};
+use crate::cache::thread_cache::{CachePtr, PlacedCache, ThreadCache};
 use crate::os::lock::Locked;
 use crate::os::raw_locks::NoLock;
 use crate::os::testing::TestPages;
@@ -253,8 +253,9 @@ fn thread_cache(requests: &FlushRequests) -> NonNull<ThreadCache> {
 }
 
 fn cache_with(requests: &FlushRequests, nursery: Option<&Nursery>) -> NonNull<ThreadCache> {
-    let place = NonNull::from(Box::leak(Box::<ThreadCache>::new_uninit()));
-    // SAFETY: the place is a cache's, and nobody else's.
+    let place = NonNull::from(Box::leak(Box::<PlacedCache>::new_uninit()));
+    place.as_ptr().expose_provenance();
+    // SAFETY: the place is a cache's, exposed, and nobody else's.
     unsafe { ThreadCache::write(place.cast(), requests, nursery, usize::MAX) }
 }
 

@@ -7,6 +7,7 @@
 
 use core::cell::Cell;
 use core::hint::black_box;
+use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use crate::cache::flush::{FlushRequests, FlushesSeen};
@@ -15,7 +16,7 @@ use crate::cache::medium::MediumCache;
 use crate::os::PageSource;
 use crate::os::lock::RawLock;
 use crate::primitives::published::Published;
-use crate::segment::Supply;
+use crate::segment::{Supply, at_address};
 use crate::slab::{Nursery, SMALL_CLASSES, SizeClass};
 
 /// A thread's free blocks in one heap.
@@ -23,15 +24,27 @@ use crate::slab::{Nursery, SMALL_CLASSES, SizeClass};
 /// # Invariants
 ///
 /// All zero is the empty state. A class's bit in `fresh` is set only while its bump range is all zero.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct ThreadCache {
+    /// The larger classes come last, in memory that a small heap does not touch.
+    small: [Magazines; SMALL_CLASSES],
+}
+
+/// What a cache has beside its magazines.
+#[repr(C)]
+struct Head {
     /// The heap's nursery, in the one cache that cuts it.
     nursery: Cell<*const Nursery>,
     flushes_seen: FlushesSeen,
     medium: Published<MediumCache>,
     fresh: [Cell<u64>; 2],
-    /// The larger classes come last, in memory that a small heap does not touch.
-    small: [Magazines; SMALL_CLASSES],
+}
+
+/// A cache in its place: the head comes first, but the magazines are what a heap points to, so that the way to them is short.
+#[repr(C, align(64))]
+pub(crate) struct PlacedCache {
+    head: Head,
+    cache: ThreadCache,
 }
 
 impl ThreadCache {
@@ -39,18 +52,18 @@ impl ThreadCache {
     ///
     /// # Safety
     ///
-    /// `place` is writable, aligned for a cache, and nobody else's; from the address `zero_from` on it is zero. No other cache
-    /// has the nursery, which lives as long as the heap.
+    /// `place` is a [`PlacedCache`]'s, writable, of exposed provenance, and nobody else's; from the address `zero_from` on it is
+    /// zero. No other cache has the nursery, which lives as long as the heap.
     pub(crate) unsafe fn write(
         place: NonNull<u8>,
         requests: &FlushRequests,
         nursery: Option<&Nursery>,
         zero_from: usize,
     ) -> NonNull<Self> {
-        let mut cache = place.cast::<Self>();
-        let dirty = zero_from.saturating_sub(place.addr().get()).min(size_of::<Self>());
+        let mut placed = place.cast::<PlacedCache>();
+        let dirty = zero_from.saturating_sub(place.addr().get()).min(size_of::<PlacedCache>());
         // In two halves, which no compiler joins: from 2 KiB on, C libraries fill with an instruction that is slow to start.
-        const HALF: usize = size_of::<ThreadCache>() / 2;
+        const HALF: usize = size_of::<PlacedCache>() / 2;
         // SAFETY: all zero is a cache without blocks.
         unsafe { place.write_bytes(0, dirty.min(HALF)) };
         // SAFETY: the second half is within the place.
@@ -58,10 +71,18 @@ impl ThreadCache {
         // SAFETY: as above.
         unsafe { second.write_bytes(0, dirty.saturating_sub(HALF)) };
         // SAFETY: it was just made.
-        let written = unsafe { cache.as_mut() };
-        written.flushes_seen = FlushesSeen::all(requests);
-        written.nursery.set(nursery.map_or(ptr::null(), ptr::from_ref));
-        cache
+        let head = unsafe { &mut placed.as_mut().head };
+        head.flushes_seen = FlushesSeen::all(requests);
+        head.nursery.set(nursery.map_or(ptr::null(), ptr::from_ref));
+        // SAFETY: the cache lies within its place.
+        unsafe { place.add(offset_of!(PlacedCache, cache)) }.cast()
+    }
+
+    #[inline(always)]
+    fn head(&self) -> &Head {
+        let head = at_address(ptr::from_ref(self).addr() - offset_of!(PlacedCache, cache));
+        // SAFETY: every cache lies in its place, and the head in front of it, as long as the heap.
+        unsafe { &*head }
     }
 
     /// The magazines of a small class.
@@ -74,7 +95,7 @@ impl ThreadCache {
     #[inline(always)]
     pub(crate) fn nursery(&self) -> Option<&Nursery> {
         // SAFETY: the nursery lives as long as the heap, and so as the cache.
-        unsafe { self.nursery.get().as_ref() }
+        unsafe { self.head().nursery.get().as_ref() }
     }
 
     /// A block from what is open of the nursery, for a class of which the cache has no other. `limit` is the heap's.
@@ -105,7 +126,7 @@ impl ThreadCache {
     /// The medium part, where it has been needed.
     #[inline(always)]
     pub(crate) fn medium(&self) -> Option<&MediumCache> {
-        self.medium.get()
+        self.head().medium.get()
     }
 
     /// Gives the cache a medium part.
@@ -118,30 +139,30 @@ impl ThreadCache {
         // SAFETY: all zero is a medium part without blocks.
         unsafe { medium.write_bytes(0, 1) };
         // SAFETY: it lives as long as the heap, and only the cache's own thread publishes here.
-        unsafe { self.medium.publish(medium) };
+        unsafe { self.head().medium.publish(medium) };
     }
 
     /// Whether the next block that the class's bump range gives is all zero.
     pub(crate) fn is_fresh(&self, class: SizeClass) -> bool {
-        self.fresh[class.index() / 64].get() >> (class.index() % 64) & 1 == 1
+        self.head().fresh[class.index() / 64].get() >> (class.index() % 64) & 1 == 1
     }
 
     /// Says whether the class's bump range is all zero.
     pub(crate) fn set_fresh(&self, class: SizeClass, fresh: bool) {
-        let (word, bit) = (&self.fresh[class.index() / 64], 1 << (class.index() % 64));
+        let (word, bit) = (&self.head().fresh[class.index() / 64], 1 << (class.index() % 64));
         word.set(if fresh { word.get() | bit } else { word.get() & !bit });
     }
 
     /// Whether a flush was asked for that has not been followed.
     #[inline]
     pub(crate) fn is_asked_to_flush(&self, requests: &FlushRequests) -> bool {
-        self.flushes_seen.are_behind(requests)
+        self.head().flushes_seen.are_behind(requests)
     }
 
     /// Whether a flush was asked for since the last call.
     #[inline]
     pub(crate) fn must_flush(&self, requests: &FlushRequests) -> bool {
-        self.flushes_seen.must_follow(requests)
+        self.head().flushes_seen.must_follow(requests)
     }
 
     /// Forgets all blocks: their slabs and segments are gone.
@@ -150,7 +171,7 @@ impl ThreadCache {
         if let Some(medium) = self.medium() {
             medium.forget();
         }
-        self.fresh.iter().for_each(|word| word.set(0));
+        self.head().fresh.iter().for_each(|word| word.set(0));
     }
 }
 

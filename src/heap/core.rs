@@ -18,7 +18,7 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-use crate::cache::{CachePtr, Chunks, FlushRequests, MEDIUM_CLASSES, Place, ThreadCache};
+use crate::cache::{CachePtr, Chunks, FlushRequests, MEDIUM_CLASSES, Place, PlacedCache, ThreadCache};
 use crate::coalesce::CoalescingRoot;
 use crate::heap::mode::Mode;
 use crate::heap::mode::parts::Parts;
@@ -80,7 +80,7 @@ pub struct Core<M: Mode> {
 #[repr(C)]
 struct Home<M: Mode> {
     core: Core<M>,
-    first_cache: MaybeUninit<ThreadCache>,
+    first_cache: MaybeUninit<PlacedCache>,
     /// Where `near_roots` leads to.
     near_roots: MaybeUninit<[Root<M>; NEAR_CLASSES]>,
 }
@@ -276,7 +276,7 @@ impl<M: Mode> Core<M> {
         let (place, zero_from) = if is_first {
             (self.behind(offset_of!(Home<M>, first_cache)), self.zero_from)
         } else {
-            (self.pool.lock().host(&context.supply, size_of::<ThreadCache>())?, usize::MAX)
+            (self.pool.lock().host(&context.supply, size_of::<PlacedCache>())?, usize::MAX)
         };
         let nursery = self.nursery().filter(|_| is_first);
         // SAFETY: the place was handed out once, to this call, which is the first to write there; so was the nursery.

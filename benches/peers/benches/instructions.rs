@@ -37,24 +37,24 @@ fn pair_opaque<P: Peer>(pairs: Pairs<P>) -> Pairs<P> {
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_045))]
-#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_045))]
+#[bench::threaded(args = (Churn::<MallocState>::ready(TIMES as usize)), config = held_to(71_955))]
+#[bench::local(args = (Churn::<LocalMallocState>::ready(TIMES as usize)), config = held_to(65_845))]
 fn churn_step<P: Peer>(mut churn: Churn<P>) -> Churn<P> {
     churn.replay();
     churn
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_130_026))]
-#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_780_027))]
+#[bench::threaded(args = (Lives::<MallocState>::ready()), config = held_to(2_245_026))]
+#[bench::local(args = (Lives::<LocalMallocState>::ready()), config = held_to(1_880_027))]
 fn create_and_destroy<P: Peer>(mut lives: Lives<P>) -> Lives<P> {
     lives.live(TIMES);
     lives
 }
 
 #[library_benchmark]
-#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(11_169_418))]
-#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(10_146_367))]
+#[bench::threaded(args = (Requests::<MallocState>::ready()), config = held_to(10_498_526))]
+#[bench::local(args = (Requests::<LocalMallocState>::ready()), config = held_to(9_303_908))]
 fn request_of_50<P: Peer>(mut requests: Requests<P>) -> Requests<P> {
     requests.serve(TIMES);
     requests

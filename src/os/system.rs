@@ -369,7 +369,7 @@ mod tests {
     fn odd_ranges_pass_the_cache_by() {
         let source = SystemPages::new();
         for (len, align, offset) in
-            [(1, source.page_size(), 0), (SEGMENT, 2 * SEGMENT, SEGMENT), (3 * SEGMENT, SEGMENT, 0)]
+            [(1, source.page_size(), 0), (SEGMENT, 2 * SEGMENT, SEGMENT), (LONGEST + 1, SEGMENT, 0)]
         {
             let pages = source.map(MapRequest { len, least: len, align, offset, huge: HugeAdvice::Against }).unwrap();
             assert!(pages.zero_from == 0 && pages.len >= len && pages.len % source.page_size() == 0);

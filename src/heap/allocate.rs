@@ -176,8 +176,10 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
     /// A block without a visit to the class's slabs, for a class that has none loaded.
     #[inline]
     fn take_near(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        let (cache, core) = (self.cache()?, self.core()?);
-        if cache.is_asked_to_flush(&core.flushes) { None } else { self.take_from(core, cache, class) }
+        let core = self.core()?;
+        let cache = self.own_cache(core).filter(|cache| !cache.is_asked_to_flush(&core.flushes))?;
+        // A thread beyond the inline table comes here with blocks in its cache.
+        cache.small(class).pop().or_else(|| self.take_from(core, cache, class))
     }
 
     /// A block from the cache's bump range, of a full magazine, or from the nursery, of which more may have to be opened.
@@ -231,6 +233,13 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
             return;
         }
         let Some(core) = self.core() else { corruption("freed block is of no heap", block.into_raw().as_ptr()) };
+        // A thread beyond the inline table comes here with room in its cache.
+        let near = self.own_cache(core).filter(|cache| !cache.is_asked_to_flush(&core.flushes));
+        let kept = match near {
+            Some(cache) => cache.small(class).push(block),
+            None => Err(block),
+        };
+        let Err(block) = kept else { return };
         let context = self.context(core);
         let root = core.made_root(class);
         core.returns.fetch_add(1, Relaxed);

@@ -19,6 +19,12 @@ impl<M: Mode, S: PageSource> MallocState<M, S> {
         self.caches.get(M::slot())?.get()
     }
 
+    /// The current thread's cache, also where its slot has its entry in a chunk of the core.
+    #[inline]
+    pub(crate) fn own_cache<'a>(&'a self, core: &'a Core<M>) -> Option<&'a ThreadCache> {
+        self.cache_ptr(core, M::slot())?.get()
+    }
+
     fn cache_ptr<'a>(&'a self, core: &'a Core<M>, slot: usize) -> Option<&'a CachePtr> {
         self.caches.get(slot).or_else(|| core.far_cache(slot))
     }

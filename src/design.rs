@@ -120,7 +120,7 @@
 //! - *A nursery hands out single blocks*, not runs that are linked first, of which a young heap uses but a part: a request of 50
 //!   took 0.81 µs instead of 1.04, one of 300 4.2 instead of 4.6, and 3.8 with a nursery of 256 KiB instead of 64; one of 5000
 //!   47.9 instead of 46.5, and 49.5 (local, minimum of 8 short runs each).
-//! - *Ranges of up to 32 MiB are kept for the process*, eight of them, beside segments and within the same bounds. Each serves
+//! - *Ranges of up to 32 MiB are kept for the process*, eight of them, beside segments and in half of the same bounds. Each serves
 //!   requests of half its length and more; and a block that at least doubles moves to one, where there is one, rather than to
 //!   new pages ([`PageSource::is_ready`](crate::os::PageSource::is_ready)). A vector of a million `u64`, pushed in a new heap
 //!   again and again, takes no page fault from the third time on.
@@ -138,7 +138,7 @@
 //! - *`zero_from`* takes the place of a flag that says whether a range is zeroed: a segment that comes from the process's
 //!   cache is known to be zero above what its earlier users touched, and a release says so too. One high-water mark a
 //!   segment serves freshness, the dirty bound of the segment cache, and the bound for discards.
-//! - *Caches beyond the inline table* (slots from 64 on) are found out of line, without a lock. A heap has caches for the
+//! - *Caches beyond the inline table* (slots from 64 on) are found out of line, without a lock, before the long way. A heap has caches for the
 //!   first 65 536 slots; threads beyond take blocks one by one from the roots.
 //! - *Medium blocks are resized in place* in their root, tags and class counts along with them; small blocks never change
 //!   their class in place.
@@ -205,7 +205,8 @@
 //! A check reads what stands beside the block. Where the page of that is gone, as with a segment that was unmapped, or on
 //! Windows a page of a free block that `reclaim` gave back, the system ends the program instead, without that line.
 //!
-//! What goes back to the nursery is checked as what goes back to a slab.
+//! What goes back to the nursery is checked as what goes back to a slab; of two threads that free the same block there at the
+//! very same moment, both may pass.
 //!
 //! What each check costs, in instructions of one allocation and its free together, whose layout is not known when
 //! compiling, in the mode `Local` (callgrind: all checks less all but the one; measured when they were written):
